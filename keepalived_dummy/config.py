@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""Reads keepalived-dummy.d/*.conf: bytes in, frozen dataclasses and problems out.
+
+The syntax is that of systemd's own files (systemd.syntax(7)) without line continuation. The
+reader is our own because configparser stops at the first error and knows no line of a key, while
+an admin wants all errors of all files at once, each with its line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keepalived_dummy.errors import Problem
+
+# Where confs are looked for; a basename found in an earlier folder hides it in the later ones.
+FOLDERS = ("etc/keepalived-dummy.d", "run/keepalived-dummy.d", "usr/lib/keepalived-dummy.d")
+DEFAULT_STEM = "keepalived"
+DEFAULT_NAME = "keepalived0"
+MAX_UPLINKS = 8
+MAX_STEM = 200  # bytes: it is kept in the link's alias, of which the kernel takes 256
+
+
+@dataclass(frozen=True)
+class Dummy:
+    """One dummy as its conf asks for it. `uplinks` empty: taken from keepalived.conf."""
+
+    stem: str
+    path: str
+    name: str
+    mtu: int | None = None
+    mac: str | None = None
+    uplinks: tuple[str, ...] = ()
+    wire: bool = True
+    way_out: bool = True
+
+
+@dataclass(frozen=True)
+class Config:
+    """All confs of a host: `masked` and `bad` hold basenames without .conf."""
+
+    dummies: tuple[Dummy, ...] = ()
+    masked: frozenset[str] = frozenset()
+    bad: frozenset[str] = frozenset()
+    problems: tuple[Problem, ...] = ()
+
+
+def parse_interface(value: str) -> str:
+    """An interface name both the kernel and networkd take.
+
+    Kernel: dev_valid_name() in net/core/dev.c; networkd: ifname_valid_full() in systemd's
+    socket-util. Raises ValueError that says what is wrong.
+    """
+    encoded = value.encode()
+    if not 1 <= len(encoded) <= 15:
+        raise ValueError("an interface name has 1 to 15 bytes")
+    if value in (".", "..", "all", "default"):
+        raise ValueError("the kernel keeps this name for itself")
+    if wrong := sorted({c for c in value if not "!" <= c <= "~" or c in "/:%"}):
+        raise ValueError(f"an interface name has no {' '.join(map(ascii, wrong))}")
+    if wrong := sorted(set(value) & set("*?[]!\\\"'")):
+        raise ValueError(f"networkd would read {' '.join(wrong)} as a pattern or a quote")
+    if value.isdigit():
+        raise ValueError("networkd reads a name of digits alone as an interface index")
+    return value
+
+
+def parse_mtu(value: str) -> int:
+    """An MTU in bytes; IPv4 needs 68 (RFC 791), and under 1280 the kernel runs no IPv6."""
+    if not re.fullmatch(r"[0-9]{1,5}", value, re.ASCII) or not 68 <= int(value) <= 65535:
+        raise ValueError("wanted: bytes, 68 to 65535 (1280 or more for IPv6)")
+    return int(value)
+
+
+def parse_mac(value: str) -> str:
+    """A unicast Ethernet address in six hexadecimal pairs, returned in lower case."""
+    if not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", value, re.ASCII):
+        raise ValueError("wanted: six hexadecimal pairs with colons, 02:00:5e:00:53:01")
+    if int(value[:2], 16) & 1 or int(value.replace(":", ""), 16) == 0:
+        raise ValueError("wanted: a unicast address (first byte even, not all zero)")
+    return value.lower()
+
+
+def parse_uplinks(value: str) -> tuple[str, ...]:
+    """Interface names with blanks between, or auto (the empty tuple)."""
+    if value == "auto":
+        return ()
+    names = tuple(dict.fromkeys(parse_interface(word) for word in value.split()))
+    if "auto" in names:
+        raise ValueError("wanted: auto alone, or interfaces")
+    if len(names) > MAX_UPLINKS:
+        raise ValueError(f"wanted: at most {MAX_UPLINKS} uplinks")
+    return names
+
+
+def parse_boolean(value: str) -> bool:
+    """A boolean in systemd's words."""
+    word = value.lower()
+    if word in ("1", "yes", "y", "true", "t", "on"):
+        return True
+    if word in ("0", "no", "n", "false", "f", "off"):
+        return False
+    raise ValueError("wanted: yes or no")
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting: the field of Dummy it fills, its reader, and its default as the man page says it."""
+
+    field: str
+    parse: Callable[[str], object]
+    default: str
+
+
+KEYS: dict[str, dict[str, Key]] = {
+    "Interface": {
+        "Name": Key(
+            "name", parse_interface, "keepalived0 in keepalived.conf, else the file's basename"
+        ),
+        "MTUBytes": Key("mtu", parse_mtu, "the kernel's, 1500"),
+        "MACAddress": Key("mac", parse_mac, "networkd's stable one, or the kernel's random one"),
+    },
+    "Uplink": {
+        "Name": Key("uplinks", parse_uplinks, "auto"),
+        "Wire": Key("wire", parse_boolean, "yes"),
+        "WayOut": Key("way_out", parse_boolean, "yes"),
+    },
+}
+
+
+@dataclass
+class _Reader:
+    """The state of reading one file: what was found, and what is wrong."""
+
+    path: str
+    section: str | None = None
+    values: dict[str, object] = field(default_factory=dict)
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def wrong(self, line: int, message: str) -> None:
+        self.problems.append(Problem(self.path, line, message))
+
+
+def parse(data: bytes, path: str, stem: str) -> tuple[Dummy | None, tuple[Problem, ...]]:
+    """Read one conf. `path` is how messages name it, `stem` its basename without .conf.
+
+    Returns the dummy, or None and every problem of the file.
+    """
+    reader = _Reader(path)
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        line = _decode(reader, number, raw)
+        if line and line[0] not in "#;":
+            _read_line(reader, number, line)
+    if "name" not in reader.values and not reader.problems:
+        try:
+            reader.values["name"] = DEFAULT_NAME if stem == DEFAULT_STEM else parse_interface(stem)
+        except ValueError as error:
+            reader.wrong(0, f"no Name=, and {stem!a} is no interface name: {error}")
+    if reader.problems:
+        return None, tuple(reader.problems)
+    return Dummy(stem=stem, path=path, **reader.values), ()  # type: ignore[arg-type]
+
+
+def _decode(reader: _Reader, number: int, raw: bytes) -> str:
+    """One line as text without its blanks; empty where there is nothing to read or it is wrong."""
+    try:
+        line = raw.removesuffix(b"\r").decode()
+    except UnicodeDecodeError as error:
+        byte = raw[error.start]
+        reader.wrong(number, f"byte 0x{byte:02x} found, wanted: UTF-8")
+        return ""
+    for char in line:
+        if char != "\t" and unicodedata.category(char) in ("Cc", "Zl", "Zp"):
+            reader.wrong(number, f"control character {char!a} found, wanted: plain text")
+            return ""
+    return line.strip(" \t")
+
+
+def _read_line(reader: _Reader, number: int, line: str) -> None:
+    """One line that is neither empty nor a comment: a section or a setting."""
+    if line.endswith("\\"):
+        reader.wrong(number, "a line that goes on in the next found, wanted: one setting a line")
+    elif line.startswith("["):
+        _read_section(reader, number, line)
+    elif "=" not in line:
+        reader.wrong(number, f"{line!a} found, wanted: Key=value, [Section] or a comment")
+    elif reader.section is None:
+        reader.wrong(number, f"{line!a} found before any [Section]{_sections()}")
+    elif reader.section in KEYS:
+        key, value = (part.strip(" \t") for part in line.split("=", 1))
+        _read_setting(reader, number, key, value)
+
+
+def _read_section(reader: _Reader, number: int, line: str) -> None:
+    reader.section = line[1:-1] if line.endswith("]") else line
+    if reader.section not in KEYS:
+        reader.wrong(
+            number, f"unknown section {line!a}{_nearest(reader.section, KEYS) or _sections()}"
+        )
+
+
+def _read_setting(reader: _Reader, number: int, key: str, value: str) -> None:
+    section = reader.section or ""
+    known = KEYS[section]
+    if key not in known:
+        where = _nearest(key, known) or f", [{section}] knows {', '.join(known)}"
+        reader.wrong(number, f"unknown key {key!a} in [{section}]{where}")
+        return
+    first = reader.lines.setdefault((section, key), number)
+    if first != number:
+        reader.wrong(number, f"{key}= found again, it is set in line {first} already")
+    elif value:  # an empty value asks for the default, as in systemd
+        try:
+            reader.values[known[key].field] = known[key].parse(value)
+        except ValueError as error:
+            reader.wrong(number, f"{key}={ascii(value)[1:-1]} found: {error}")
+
+
+def _nearest(word: str, known: dict[str, dict[str, Key]] | dict[str, Key]) -> str:
+    from difflib import get_close_matches  # only where something is wrong: boot does not pay for it
+
+    folded = {name.lower(): name for name in known}
+    close = get_close_matches(word.lower(), folded, 1, 0.5)
+    return f", did you mean {folded[close[0]]}?" if close else ""
+
+
+def _sections() -> str:
+    return ", wanted: " + " or ".join(f"[{name}]" for name in KEYS)
+
+
+def load(root: Path) -> Config:
+    """Read every conf under `root`. Files that cannot be read are problems, never exceptions."""
+    dummies: list[Dummy] = []
+    masked: set[str] = set()
+    bad: set[str] = set()
+    problems: list[Problem] = []
+    for stem, path in _confs(root, problems):
+        shown = f"/{path.relative_to(root)}"
+        try:
+            data = _read(path)
+        except OSError as error:
+            bad.add(stem)
+            problems.append(Problem(shown, 0, f"cannot be read: {error.strerror}"))
+            continue
+        if not data:
+            masked.add(stem)
+            continue
+        dummy, wrong = parse(data, shown, stem)
+        if dummy is not None and (twin := next((d for d in dummies if d.name == dummy.name), None)):
+            wrong = (_twin_problem(data, dummy, twin),)
+        problems.extend(wrong)
+        if dummy is None or wrong:
+            bad.add(stem)
+        else:
+            dummies.append(dummy)
+    return Config(tuple(dummies), frozenset(masked), frozenset(bad), tuple(problems))
+
+
+def _twin_problem(data: bytes, dummy: Dummy, twin: Dummy) -> Problem:
+    lines = data.splitlines()
+    number = next((n for n, line in enumerate(lines, 1) if line.strip().startswith(b"Name")), 0)
+    return Problem(
+        dummy.path,
+        number,
+        f"Name={dummy.name} found, which {twin.path} has already; wanted: another name",
+    )
+
+
+def _confs(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
+    """Basename without .conf and path of each conf in force, in the order of the basenames."""
+    found: dict[str, Path] = {}
+    for folder in FOLDERS:
+        try:
+            names = os.listdir(root / folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append(Problem(f"/{folder}", 0, f"cannot be read: {error.strerror}"))
+            continue
+        for name in names:
+            if name.endswith(".conf") and not name.startswith("."):
+                found.setdefault(name.removesuffix(".conf"), root / folder / name)
+    for stem, path in sorted(found.items()):
+        if not stem.isprintable() or len(stem.encode()) > MAX_STEM:
+            shown = f"/{path.parent.relative_to(root)}"
+            wanted = f"wanted: printable UTF-8 of at most {MAX_STEM} bytes"
+            problems.append(Problem(shown, 0, f"file name {path.name!a}, {wanted}"))
+            continue
+        yield stem, path
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a conf; none for a link to /dev/null, which masks as a file of zero bytes does."""
+    if path.is_symlink() and os.readlink(path) == "/dev/null":
+        return b""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(0, "it is no regular file")
+        return file.read()
