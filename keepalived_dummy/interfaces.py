@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Interfaces and their addresses as rtnetlink messages: read, and the few changes made to a dummy packed.
+
+Numbers: include/uapi/linux/{if,if_link,if_addr,ip}.h.
+"""
+
+import struct
+from typing import NamedTuple
+
+from keepalived_dummy.netlink import (
+    AF_INET,
+    AF_INET6,
+    CREATE,
+    DUMP,
+    EXCL,
+    attribute,
+    attributes,
+    find,
+    message,
+    text,
+    u32,
+    unpack,
+)
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+
+IFF_UP, IFF_RUNNING, IFF_NOARP = 0x1, 0x40, 0x80
+ADDR_GEN_EUI64, ADDR_GEN_NONE = 0, 1
+IFAPROT_KERNEL_LL = 3  # if_addr.h: made by the kernel as the link-local address of the link
+
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC = 1, 3, 4, 18, 26
+_IFLA_INFO_KIND = 1
+_IFLA_INET_CONF = 1
+_IFLA_INET6_ADDR_GEN_MODE = 8
+_IPV4_DEVCONF_ARP_IGNORE, _IPV4_DEVCONF_ARP_NOTIFY = 19, 22  # include/uapi/linux/ip.h
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
+
+_LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBi")
+_U32 = struct.Struct("=I")
+
+
+class Link(NamedTuple):
+    """An interface; `mac` and `kind` are empty where it has none, `addr_gen_mode` is None where IPv6 is off."""
+
+    ifindex: int
+    flags: int
+    name: str
+    kind: str
+    mac: bytes
+    mtu: int
+    addr_gen_mode: int | None
+
+
+class Address(NamedTuple):
+    """An address of an interface; `proto` is 0 where the kernel (before 5.18) or the program sets none."""
+
+    family: int
+    ifindex: int
+    prefixlen: int
+    address: bytes
+    flags: int
+    proto: int
+
+
+def link(body: bytes) -> Link:
+    """The link of an RTM_NEWLINK or RTM_DELLINK."""
+    _, _, index, flags, _ = unpack(_LINK, body)
+    a = dict(attributes(body, _LINK.size))
+    mode = find(a.get(_IFLA_AF_SPEC, b""), AF_INET6, _IFLA_INET6_ADDR_GEN_MODE)
+    return Link(
+        index,
+        flags,
+        text(a.get(_IFLA_IFNAME, b"")),
+        text(find(a.get(_IFLA_LINKINFO, b""), _IFLA_INFO_KIND) or b""),
+        a.get(_IFLA_ADDRESS, b""),
+        u32(a[_IFLA_MTU]) if _IFLA_MTU in a else 0,
+        mode[0] if mode else None,
+    )
+
+
+def address(body: bytes) -> Address:
+    """The address of an RTM_NEWADDR or RTM_DELADDR: of a point-to-point one the near end."""
+    family, prefixlen, flags, _, index = unpack(_ADDRESS, body)
+    a = dict(attributes(body, _ADDRESS.size))
+    own = a.get(_IFA_LOCAL) or a.get(_IFA_ADDRESS, b"")
+    if _IFA_FLAGS in a:
+        flags = u32(a[_IFA_FLAGS])
+    proto = a.get(_IFA_PROTO) or b"\0"
+    return Address(family, index, prefixlen, own, flags, proto[0])
+
+
+def dump_links() -> bytes:
+    """Asks for every link."""
+    return message(RTM_GETLINK, DUMP, _LINK.pack(0, 0, 0, 0, 0))
+
+
+def dump_addresses() -> bytes:
+    """Asks for every address of both families."""
+    return message(RTM_GETADDR, DUMP, _ADDRESS.pack(0, 0, 0, 0, 0))
+
+
+def create_dummy(name: str, mac: bytes, mtu: int) -> bytes:
+    """Makes a dummy, down; an empty `mac` and `mtu` 0 leave the choice to the kernel."""
+    parts = [attribute(_IFLA_IFNAME, name.encode() + b"\0")]
+    if mac:
+        parts.append(attribute(_IFLA_ADDRESS, mac))
+    if mtu:
+        parts.append(attribute(_IFLA_MTU, _U32.pack(mtu)))
+    parts.append(attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"dummy\0")))
+    return message(RTM_NEWLINK, CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + b"".join(parts))
+
+
+def set_dummy(name: str) -> bytes:
+    """Makes a link what a dummy of ours is: arp_ignore and arp_notify 1, no link-local address, up, ARP on.
+
+    Three messages, in this order, since one for a family that the kernel lacks fails as a whole, and a link that
+    goes up gets its link-local address.
+    """
+    label = attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    same = _LINK.pack(0, 0, 0, 0, 0) + label
+    one = _U32.pack(1)
+    inet = attribute(
+        _IFLA_INET_CONF,
+        attribute(_IPV4_DEVCONF_ARP_IGNORE, one) + attribute(_IPV4_DEVCONF_ARP_NOTIFY, one),
+    )
+    inet6 = attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([ADDR_GEN_NONE]))
+    return (
+        message(RTM_NEWLINK, 0, same + attribute(_IFLA_AF_SPEC, attribute(AF_INET, inet)))
+        + message(RTM_NEWLINK, 0, same + attribute(_IFLA_AF_SPEC, attribute(AF_INET6, inet6)))
+        + message(RTM_NEWLINK, 0, _LINK.pack(0, 0, 0, IFF_UP, IFF_UP | IFF_NOARP) + label)
+    )
+
+
+def set_mac(index: int, mac: bytes) -> bytes:
+    """Sets a link's MAC; to the one it has, it makes the kernel announce the link's addresses (arp_notify)."""
+    return message(RTM_NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0) + attribute(_IFLA_ADDRESS, mac))
+
+
+def delete_address(a: Address) -> bytes:
+    """Takes an address away."""
+    body = _ADDRESS.pack(a.family, a.prefixlen, 0, 0, a.ifindex) + attribute(_IFA_LOCAL, a.address)
+    return message(RTM_DELADDR, 0, body)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""The rtnetlink socket: the only module here that talks to the kernel's netlink.
+
+netlink(7), rtnetlink(7).
+"""
+
+import errno
+import os
+import socket
+
+from keepalived_dummy import netlink
+
+_SO_RCVBUFFORCE = 33
+_SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
+_DATAGRAM = 1 << 18  # a dump's datagrams are 32 KiB at most, an event is one message
+_TRIES = 5
+
+
+def open_socket(groups: int = 0, buffer: int = 0) -> socket.socket:
+    """A socket that listens to `groups`; `buffer` bytes of events are kept for it (CAP_NET_ADMIN)."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    if buffer:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
+    sock.bind((0, groups))
+    return sock
+
+
+def open_dump_socket() -> socket.socket:
+    """A socket for `dump`: the kernel filters what it is asked for (5.0 and later), and must answer in time."""
+    sock = open_socket()
+    sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+    sock.settimeout(5)
+    return sock
+
+
+def receive(sock: socket.socket) -> list[netlink.Message]:
+    """The messages of one datagram. OSError ENOBUFS where events were lost."""
+    return list(netlink.messages(sock.recv(_DATAGRAM)))
+
+
+def dump(sock: socket.socket, request: bytes) -> list[netlink.Message]:
+    """What the kernel answers to a dump request, asked again where it changed meanwhile. OSError where it refuses."""
+    for _ in range(_TRIES):
+        sock.send(request)
+        answer, whole = _answer(sock)
+        if whole:
+            break
+    return answer
+
+
+def _answer(sock: socket.socket) -> tuple[list[netlink.Message], bool]:
+    answer: list[netlink.Message] = []
+    whole = True
+    while True:
+        for message in receive(sock):
+            whole = whole and not message.flags & netlink.DUMP_INTR
+            if message.type in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
+                if code := netlink.error(message.body):
+                    raise OSError(code, os.strerror(code))
+                return answer, whole
+            if message.type == netlink.NLMSG_OVERRUN:
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+            answer.append(message)

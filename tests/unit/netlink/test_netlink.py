@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""Bytes of a real kernel (Linux 6.12) read, and any bytes at all."""
+
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepalived_dummy import interfaces, netlink
+from keepalived_dummy.interfaces import Address, Link
+from keepalived_dummy.netlink import CLSACT_EGRESS, CLSACT_INGRESS, Message
+
+HERE = Path(__file__).parent
+COOKIE = bytes.fromhex("00112233445566778899aabbccddeeff")
+
+
+def captured(name: str) -> bytes:
+    return bytes.fromhex((HERE / f"{name}.hex").read_text())
+
+
+def test_egress_filters() -> None:
+    found = [f for f in netlink.filters(captured("egress")) if f.handle]
+    assert [(f.pref, f.protocol, f.kind) for f in found] == [
+        (1, 0x0806, "matchall"),
+        (2, 0x86DD, "flower"),
+        (3, 0x86DD, "flower"),
+        (4, 0x86DD, "flower"),
+    ]
+    assert {(f.ifindex, f.parent, f.chain, f.cookies) for f in found} == {(6, CLSACT_EGRESS, 0, ())}
+
+
+def test_ingress_filters() -> None:
+    found = list(netlink.filters(captured("ingress")))
+    assert [(f.pref, f.protocol, f.kind, f.handle, f.cookies) for f in found] == [
+        (19268, 0x86DD, "u32", 0, ()),
+        (19268, 0x86DD, "u32", 0x80000000, ()),
+        (19268, 0x86DD, "u32", 0x80000800, ()),
+        (19268, 0x86DD, "u32", 0x80000801, ()),
+        (19270, 0x0800, "flower", 0, ()),
+        (19270, 0x0800, "flower", 1, (COOKIE,)),
+    ]
+    assert {(f.ifindex, f.parent) for f in found} == {(8, CLSACT_INGRESS)}
+
+
+def nested(*parts: tuple[int, bytes]) -> bytes:
+    return b"".join(netlink.attribute(kind, data) for kind, data in parts)
+
+
+@pytest.mark.parametrize(("kind", "place"), [("u32", 7), ("flower", 3), ("matchall", 2)])
+def test_cookies_of_every_kind(kind: str, place: int) -> None:
+    actions = nested((1, nested((1, b"pedit\0"))), (2, nested((1, b"mirred\0"), (6, COOKIE))))
+    body = struct.pack("=BxxxiIII", 0, 7, 1, CLSACT_INGRESS, 19268 << 16 | 0x0608)
+    body += nested((1, kind.encode() + b"\0"), (2, nested((place, actions))), (11, b"\5\0\0\0"))
+    data = netlink.message(netlink.RTM_NEWTFILTER, 0, body)
+    found = netlink.Filter(7, CLSACT_INGRESS, 1, 19268, 0x0806, kind, 5, (COOKIE,))
+    assert list(netlink.filters(data)) == [found]
+    assert netlink.tc(body) == (7, CLSACT_INGRESS, 19268, kind)
+
+
+def test_link() -> None:
+    mac = bytes.fromhex("02aabbccdd01")
+    assert interfaces.link(captured("link")) == Link(6, 0x10043, "kd9", "dummy", mac, 1400, 1)
+
+
+ADDRESSES = {
+    "IPv4": Address(2, 6, 32, bytes([192, 0, 2, 10]), 0x80, 0),
+    "IPv6": Address(10, 6, 128, bytes.fromhex("fd" + 14 * "00" + "10"), 0x82, 0),
+    "by-the-kernel": Address(10, 9, 64, bytes.fromhex("fe8000000000000000aabbfffeccdd01"), 0x80, 3),
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), ADDRESSES.items(), ids=ADDRESSES)
+def test_address(name: str, expected: Address) -> None:
+    assert interfaces.address(captured(f"address-{name}")) == expected
+
+
+def test_errors_and_the_end() -> None:
+    data = struct.pack("=IHHIIi", 20, netlink.NLMSG_ERROR, 0, 7, 99, -17) + bytes(0)
+    (message,) = netlink.messages(data)
+    assert (message, netlink.error(message.body)) == (Message(2, 0, 7, 99, data[16:]), 17)
+    assert netlink.error(struct.pack("=i", 0)) == 0
+    assert netlink.error(b"") == 0
+
+
+def test_packed_messages_are_read_again() -> None:
+    mac = bytes.fromhex("02aabbccdd01")
+    created = [m for m in netlink.messages(interfaces.create_dummy("keepalived0", mac, 1400))]
+    assert [m.flags for m in created] == [0x601]
+    assert interfaces.link(created[0].body) == Link(0, 0, "keepalived0", "dummy", mac, 1400, None)
+    inet, inet6, up = netlink.messages(interfaces.set_dummy("keepalived0"))
+    conf = netlink.find(inet.body[16:], 26, 2, 1)
+    assert conf == nested((19, b"\1\0\0\0"), (22, b"\1\0\0\0"))
+    assert interfaces.link(inet6.body).addr_gen_mode == 1
+    assert struct.unpack_from("=II", up.body, 8) == (0x1, 0x81)
+    (again,) = netlink.messages(interfaces.set_mac(6, mac))
+    assert interfaces.link(again.body)[:5] == (6, 0, "", "", mac)
+    (gone,) = netlink.messages(interfaces.delete_address(ADDRESSES["IPv6"]))
+    assert interfaces.address(gone.body)[:4] == ADDRESSES["IPv6"][:4]
+
+
+READERS = (interfaces.link, interfaces.address, netlink.filter_of, netlink.tc, netlink.error)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_messages_or_a_clear_error(data: bytes) -> None:
+    try:
+        for message in netlink.messages(data):
+            for read in READERS:
+                read(message.body)
+    except netlink.Malformed as problem:
+        assert "bytes" in str(problem)
+
+
+@given(st.sampled_from(["egress", "ingress", "link"]), st.data())
+def test_a_damaged_capture_is_messages_or_a_clear_error(name: str, data: st.DataObject) -> None:
+    damaged = bytearray(captured(name))
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    whole = bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
+    for read in READERS:
+        try:
+            read(whole)
+            list(netlink.filters(whole))
+        except netlink.Malformed as problem:
+            assert "bytes" in str(problem)
+
+
+@given(st.lists(st.tuples(st.integers(0, 0x3FFF), st.binary(max_size=40))))
+def test_attributes_are_read_as_packed(parts: list[tuple[int, bytes]]) -> None:
+    assert list(netlink.attributes(nested(*parts))) == parts
+
+
+@pytest.mark.parametrize("data", [b"\0" * 15, struct.pack("=IHHII", 17, 16, 0, 0, 0), b"\0" * 16])
+def test_a_lying_length_is_an_error(data: bytes) -> None:
+    with pytest.raises(netlink.Malformed):
+        list(netlink.messages(data))
