@@ -42,11 +42,15 @@ class Dummy:
 
 @dataclass(frozen=True)
 class Config:
-    """All confs of a host: `masked` and `bad` hold basenames without .conf."""
+    """All confs of a host: `masked` and `bad` hold basenames without .conf.
+
+    `partial`: a folder could not be listed, so what is not here may be asked for all the same.
+    """
 
     dummies: tuple[Dummy, ...] = ()
     masked: frozenset[str] = frozenset()
     bad: frozenset[str] = frozenset()
+    partial: bool = False
     problems: tuple[Problem, ...] = ()
 
 
@@ -219,7 +223,7 @@ def _read_setting(reader: _Reader, number: int, key: str, value: str) -> None:
         try:
             reader.values[known[key].field] = known[key].parse(value)
         except ValueError as error:
-            reader.wrong(number, f"{key}={ascii(value)[1:-1]} found: {error}")
+            reader.wrong(number, f"{key}={ascii(value)[1:-1]} found, {error}")
 
 
 def _nearest(word: str, known: dict[str, dict[str, Key]] | dict[str, Key]) -> str:
@@ -240,7 +244,8 @@ def load(root: Path) -> Config:
     masked: set[str] = set()
     bad: set[str] = set()
     problems: list[Problem] = []
-    for stem, path in _confs(root, problems):
+    found, partial = _find(root, problems)
+    for stem, path in _confs(root, found, problems):
         shown = f"/{path.relative_to(root)}"
         try:
             data = _read(path)
@@ -259,12 +264,16 @@ def load(root: Path) -> Config:
             bad.add(stem)
         else:
             dummies.append(dummy)
-    return Config(tuple(dummies), frozenset(masked), frozenset(bad), tuple(problems))
+    return Config(tuple(dummies), frozenset(masked), frozenset(bad), partial, tuple(problems))
 
 
 def _twin_problem(data: bytes, dummy: Dummy, twin: Dummy) -> Problem:
-    lines = data.splitlines()
-    number = next((n for n, line in enumerate(lines, 1) if line.strip().startswith(b"Name")), 0)
+    number, section = 0, b""
+    for n, line in enumerate(data.split(b"\n"), 1):
+        line = line.strip()
+        section = line if line.startswith(b"[") else section
+        if section == b"[Interface]" and line.split(b"=")[0].strip() == b"Name":
+            number = n
     return Problem(
         dummy.path,
         number,
@@ -272,8 +281,11 @@ def _twin_problem(data: bytes, dummy: Dummy, twin: Dummy) -> Problem:
     )
 
 
-def _confs(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
-    """Basename without .conf and path of each conf in force, in the order of the basenames."""
+def _find(root: Path, problems: list[Problem]) -> tuple[dict[str, Path], bool]:
+    """Each conf in force by its basename without .conf, and whether a folder could not be listed.
+
+    What such a folder overrides in the later ones is not known, so these are not read at all.
+    """
     found: dict[str, Path] = {}
     for folder in FOLDERS:
         try:
@@ -282,17 +294,24 @@ def _confs(root: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
             continue
         except OSError as error:
             problems.append(Problem(f"/{folder}", 0, f"cannot be read: {error.strerror}"))
-            continue
+            return found, True
         for name in names:
             if name.endswith(".conf") and not name.startswith("."):
                 found.setdefault(name.removesuffix(".conf"), root / folder / name)
+    return found, False
+
+
+def _confs(
+    root: Path, found: dict[str, Path], problems: list[Problem]
+) -> Iterator[tuple[str, Path]]:
+    """Those of a usable basename, in the order of the basenames."""
     for stem, path in sorted(found.items()):
-        if not stem.isprintable() or len(stem.encode()) > MAX_STEM:
+        if stem.isprintable() and len(stem.encode()) <= MAX_STEM:
+            yield stem, path
+        else:
             shown = f"/{path.parent.relative_to(root)}"
             wanted = f"wanted: printable UTF-8 of at most {MAX_STEM} bytes"
             problems.append(Problem(shown, 0, f"file name {path.name!a}, {wanted}"))
-            continue
-        yield stem, path
 
 
 def _read(path: Path) -> bytes:

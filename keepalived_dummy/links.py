@@ -94,6 +94,7 @@ def sync(ipr: Any, config: Config, settled: frozenset[str]) -> Result:
             link.made_from is not None
             and link.name not in names
             and link.made_from not in config.bad
+            and not config.partial
         ):
             _remove(ipr, link, result)
     return result

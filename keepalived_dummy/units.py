@@ -60,10 +60,11 @@ def generate(root: Path, config: Config) -> Result:
             _put(folder / name, content, dummy, result)
     for stem in config.bad:
         wanted.update(names(stem))
-    _mask_static(folder, config, wanted, result)
-    for name in sorted(set(present) - wanted):
-        if name.startswith(("90-", "05-")) and files.is_ours(folder / name):
-            _remove(folder / name, result)
+    if not config.partial:
+        _mask_static(folder, config, wanted, result)
+        for name in sorted(set(present) - wanted):
+            if name.startswith(("90-", "05-")) and files.is_ours(folder / name):
+                _remove(folder / name, result)
     if result.written or result.removed:
         files.sync_folder(folder)
     return result
