@@ -22,4 +22,10 @@ def template(name: str) -> Template:
         keep_trailing_newline=True,
         autoescape=False,
     )
+    environment.filters["hex"] = _hex
     return environment.get_template(name)
+
+
+def _hex(mac: str, first: int, end: int) -> str:
+    """Bytes `first` to `end` (exclusive) of a MAC with colons, as tc takes a number after 0x."""
+    return mac.replace(":", "")[2 * first : 2 * end]

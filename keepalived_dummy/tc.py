@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""Puts the wire in place: reads the filters that are there over netlink, and runs tc for the difference."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keepalived_dummy import kernel, netlink
+from keepalived_dummy.files import RUNTIME
+from keepalived_dummy.wire import MARK, Filter, Wire
+
+_RTM_GETQDISC = 38
+_TC_H_CLSACT = 0xFFFFFFF1  # the parent of both clsact and ingress (linux/pkt_sched.h)
+_DIRECTIONS = {netlink.CLSACT_INGRESS: "ingress", netlink.CLSACT_EGRESS: "egress"}
+_U32_NODE = 0xFFF  # a u32 handle without these bits is a hash table (linux/pkt_cls.h)
+_PROTOCOLS = {0x0806: "arp", 0x86DD: "ipv6", 0x0800: "ip", 0x0003: "all", 0x8100: "802.1Q"}
+
+
+@dataclass
+class Result:
+    """What a pass over the filters did: lines for people, the interfaces touched, what the kernel lacks."""
+
+    changed: list[str] = field(default_factory=list)
+    rewired: set[str] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class State:
+    """The host's tc at the hooks the wire uses: qdisc kind by interface index, and the filters."""
+
+    qdiscs: Mapping[int, str]
+    filters: tuple[netlink.Filter, ...]
+
+
+def read() -> State:
+    """The present state, from the kernel; runs no tc."""
+    with kernel.open_dump_socket() as sock:
+        qdiscs = _qdiscs(sock)
+        found = [
+            netlink.filter_of(message.body)
+            for index in qdiscs
+            for parent in _DIRECTIONS
+            for message in _filters(sock, index, parent)
+        ]
+    return State(qdiscs, tuple(item for item in found if _is_filter(item)))
+
+
+def sync(wire: Wire, names: Mapping[int, str]) -> Result:
+    """Make the filters of ours those of `wire`, and touch nobody else's.
+
+    `names` gives every interface of the host by its index. The same state twice runs no tc.
+    """
+    result = Result()
+    state = read()
+    ours = [item for item in state.filters if _is_ours(item)]
+    wanted = {item.place: item for item in wire.filters}
+    right = {_place(item) for item in ours if _is_right(item, wanted.get(_place(item)))}
+    stale = [item for item in ours if _place(item) not in right]
+    absent = [item for place, item in wanted.items() if place not in right]
+    added = [index for index in {item.index for item in absent} if index not in state.qdiscs]
+    shared = {_head(item) for item in state.filters if item not in stale}
+    script = list(
+        dict.fromkeys(
+            _delete(item, names[item.ifindex], _head(item) in shared)
+            for item in stale
+            if item.ifindex in names
+        )
+    )
+    script += [f"qdisc add dev {names[index]} clsact" for index in sorted(added)]
+    script += [item.line for item in absent]
+    said = _run(script)
+    for index in added:
+        _remember(index)
+    if script:
+        state = read()
+    result.missing = _missing(absent, state, said)
+    result.changed = [f"{names[i]}: wire taken away" for i in _indexes(stale, names, wire)]
+    result.rewired = {item.dev for item in absent}
+    result.changed += [f"{dev}: wired" for dev in sorted(result.rewired)]
+    _remove_clsact(state, names, wire)
+    return result
+
+
+def _qdiscs(sock: socket.socket) -> dict[int, str]:
+    request = netlink.message(_RTM_GETQDISC, netlink.DUMP, struct.pack("=BxxxiIII", 0, 0, 0, 0, 0))
+    found = {}
+    for message in kernel.dump(sock, request):
+        index, parent, _, kind = netlink.tc(message.body)
+        if parent == _TC_H_CLSACT:
+            found[index] = kind
+    return found
+
+
+def _filters(sock: socket.socket, index: int, parent: int) -> list[netlink.Message]:
+    try:
+        return kernel.dump(sock, netlink.dump_filters(index, parent))
+    except OSError:  # the link went meanwhile, or its ingress qdisc has no egress
+        return []
+
+
+def _is_filter(item: netlink.Filter) -> bool:
+    """A filter itself, not the head of its preference nor a hash table."""
+    return bool(item.handle & _U32_NODE if item.kind == "u32" else item.handle)
+
+
+def _is_ours(item: netlink.Filter) -> bool:
+    return any(cookie.startswith(MARK) for cookie in item.cookies)
+
+
+def _place(item: netlink.Filter) -> tuple[int, str, int]:
+    return item.ifindex, _DIRECTIONS[item.parent], item.pref
+
+
+def _is_right(item: netlink.Filter, wanted: Filter | None) -> bool:
+    return wanted is not None and item.cookies[-1] == wanted.cookie
+
+
+def _head(item: netlink.Filter) -> tuple[int, int, int, int]:
+    """The filters of one interface, hook, preference and protocol, which the kernel keeps together."""
+    return item.ifindex, item.parent, item.pref, item.protocol
+
+
+def _delete(item: netlink.Filter, dev: str, shared: bool) -> str:
+    """By handle where another filter shares the preference; else all of it, as u32 leaves a table else."""
+    protocol = _PROTOCOLS.get(item.protocol, f"{item.protocol:#06x}")
+    place = f"{_DIRECTIONS[item.parent]} pref {item.pref} protocol {protocol}"
+    if not shared:
+        return f"filter del dev {dev} {place}"
+    handle = f"{item.handle:#x}"
+    if item.kind == "u32":
+        handle = f"{item.handle >> 20:x}:{item.handle >> 12 & 0xFF:x}:{item.handle & 0xFFF:x}"
+    return f"filter del dev {dev} {place} handle {handle} {item.kind}"
+
+
+def _run(script: list[str]) -> str:
+    """Run the lines in one tc, going on past one that fails; returns what it complained of."""
+    if not script:
+        return ""
+    text = "".join(f"{line}\n" for line in script)
+    try:
+        done = subprocess.run(
+            ["tc", "-force", "-batch", "-"], input=text, text=True, capture_output=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"tc: {error}"
+    return done.stderr
+
+
+def _missing(absent: Iterable[Filter], state: State, said: str) -> list[str]:
+    """A line for each filter that is still not there, and then what tc said of it."""
+    have = {(_place(item), item.cookies[-1]) for item in state.filters if item.cookies}
+    lacking = [item for item in absent if (item.place, item.cookie) not in have]
+    lines = [
+        f"{item.dev}: the wire's filter at {item.direction} pref {item.pref} is not there"
+        for item in lacking
+    ]
+    complaints = dict.fromkeys(line for line in said.splitlines() if line.startswith("Error: "))
+    if lacking and said:
+        lines.append("tc said: " + "; ".join(complaints or said.split("\n")[:3]))
+    return lines
+
+
+def _indexes(stale: list[netlink.Filter], names: Mapping[int, str], wire: Wire) -> list[int]:
+    return sorted({item.ifindex for item in stale if item.ifindex in names} - set(wire.ends))
+
+
+def _record(index: int) -> Path:
+    return Path("/") / RUNTIME / f"clsact-{index}"
+
+
+def _remember(index: int) -> None:
+    """Note that the clsact of an interface is ours, since a qdisc itself can't bear a mark."""
+    _record(index).touch()
+
+
+def _remove_clsact(state: State, names: Mapping[int, str], wire: Wire) -> None:
+    """Take away each clsact that we added, once neither we nor anybody else has a filter there."""
+    used = {item.ifindex for item in state.filters} | set(wire.ends)
+    script = []
+    for record in (Path("/") / RUNTIME).glob("clsact-*"):
+        index = int(record.name.removeprefix("clsact-"))
+        if index in used:
+            continue
+        if index in names and state.qdiscs.get(index) == "clsact":
+            script.append(f"qdisc del dev {names[index]} clsact")
+        record.unlink(missing_ok=True)
+    _run(script)
