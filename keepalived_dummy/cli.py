@@ -24,14 +24,16 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     generate = commands.add_parser(
-        "generate", help="write networkd's files from keepalived-dummy.d"
+        "generate", help="write networkd's files from keepalived-dummy.d", allow_abbrev=False
     )
     generate.add_argument(
         "--root", type=Path, default=Path("/"), metavar="DIR", help="work in DIR instead of /"
     )
     generate.set_defaults(run=run_generate)
 
-    apply = commands.add_parser("apply", help="generate, and make the dummies as configured")
+    apply = commands.add_parser(
+        "apply", help="generate, and make the dummies as configured", allow_abbrev=False
+    )
     apply.add_argument("--remove", action="store_true", help="take away what this package made")
     apply.set_defaults(run=run_apply)
     return top
