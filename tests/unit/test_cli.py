@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""The command line: exit statuses, where words go, and what a run imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keepalived_dummy import __version__
+from keepalived_dummy.cli import main
+
+TOP = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "stdout", "stderr"),
+    [
+        (["--version"], 0, f"keepalived-dummy {__version__}\n", ""),
+        (["--help"], 0, "generate", ""),
+        (["generate", "--help"], 0, "--root", ""),
+        ([], 2, "", "usage: keepalived-dummy"),
+        (["no-such-command"], 2, "", "no-such-command"),
+        (["generate", "--roo", "/"], 2, "", "unrecognized arguments"),
+        (["generate", "--root"], 2, "", "expected one argument"),
+        (["generate", "x"], 2, "", "unrecognized arguments"),
+    ],
+)
+def test_usage(
+    arguments: list[str], status: int, stdout: str, stderr: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert ended.value.code == status
+    assert stdout in out
+    assert stderr in err
+    assert bool(out) != bool(err)
+
+
+def test_root_that_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--root", str(tmp_path / "absent")]) == 1
+    wanted = f"keepalived-dummy: --root: {tmp_path}/absent is no directory\n"
+    assert capsys.readouterr() == ("", wanted)
+
+
+def test_what_is_in_the_way_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").write_text("a file where a folder belongs")
+    assert main(["generate", "--root", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"keepalived-dummy: {tmp_path}/run")
+    assert len(err.splitlines()) == 1
+
+
+def test_journal_gets_a_priority_instead_of_a_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:4711")
+    main(["generate", "--root", str(tmp_path / "absent")])
+    assert capsys.readouterr().err.startswith("<3>--root: ")
+
+
+def run_module(
+    *words: str | Path, stdout: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=TOP,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = run_module("-m", "keepalived_dummy", "generate", "--root", tmp_path, stdout=writing)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("conf", "wanted", "unwanted"),
+    [
+        ("# a dummy\n", ["jinja2"], ["pyroute2", "difflib"]),
+        ("", [], ["pyroute2", "difflib", "jinja2"]),
+    ],
+)
+def test_generate_imports_what_it_needs(
+    conf: str, wanted: list[str], unwanted: list[str], tmp_path: Path
+) -> None:
+    """It runs before the network at every boot: no netlink library, and no templates for no dummy."""
+    folder = tmp_path / "etc/keepalived-dummy.d"
+    folder.mkdir(parents=True)
+    (folder / "keepalived.conf").write_text(conf)
+    script = (
+        "import json, sys\n"
+        "from keepalived_dummy.cli import main\n"
+        "status = main(['generate', '--root', sys.argv[1]])\n"
+        "print(json.dumps([status, sorted(sys.modules)]))\n"
+    )
+    ran = run_module("-c", script, tmp_path)
+    assert ran.stderr == ""
+    status, modules = json.loads(ran.stdout.splitlines()[-1])
+    assert status == 0
+    assert set(wanted) <= set(modules)
+    assert not set(unwanted) & set(modules)
