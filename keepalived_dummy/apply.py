@@ -1,58 +1,150 @@
 # SPDX-License-Identifier: MIT
-"""One pass of making the host as configured: networkd's files, then the links."""
+"""One pass of making the host as configured: networkd's files, the links, the wire."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepalived_dummy import config, files, links, units
+from keepalived_dummy import config, files, keepalived, links, tc, units, uplinks, wire
+
+ROOT = Path("/")
+_SYSCTL = "/proc/sys/net/ipv4/conf/{}/arp_ignore"
 
 
 @dataclass
 class Result:
-    """What a pass did and could not do, as lines for people."""
+    """What a pass did and could not do, as lines for people, and what the daemon has to know."""
 
     changed: list[str] = field(default_factory=list)
-    stays: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    rewired: list[str] = field(default_factory=list)
+    script: str = ""
+    plan: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 where something could not be done."""
+        return 1 if self.problems or self.missing else 0
 
     def add_units(self, result: units.Result) -> None:
         self.changed += [f"/{units.FOLDER}/{name}: written" for name in result.written]
         self.changed += [f"/{units.FOLDER}/{name}: removed" for name in result.removed]
-        self.problems += [str(problem) for problem in result.problems]
+        self.problems += map(str, result.problems)
 
     def add_links(self, result: links.Result) -> None:
         self.changed += result.changed
-        self.stays += result.stays
-        self.problems += [str(problem) for problem in result.problems]
+        self.notes += result.stays
+        self.problems += map(str, result.problems)
 
 
-def apply() -> Result:
-    """Generate, then make every dummy. Concurrent runs wait for each other."""
-    root = Path("/")
+def apply(generate: bool = True) -> Result:
+    """Make everything as configured. Concurrent runs wait for each other.
+
+    Without `generate`, which needs root, the files of networkd are left to the generator.
+    """
     result = Result()
-    with files.lock(root):
-        wanted = config.load(root)
-        result.problems += [str(problem) for problem in wanted.problems]
-        generated = units.generate(root, wanted)
-        result.add_units(generated)
-        settled = frozenset(
-            dummy.stem
-            for dummy in wanted.dummies
-            if units.names(dummy.stem)[0] not in generated.written
-        )
-        with links.kernel() as ipr:
-            result.add_links(links.sync(ipr, wanted, settled))
+    with files.lock(ROOT), closing(links.Changer()) as change:
+        wanted = config.load(ROOT)
+        result.problems += map(str, wanted.problems)
+        settled = frozenset(dummy.stem for dummy in wanted.dummies)
+        if generate:
+            generated = units.generate(ROOT, wanted)
+            result.add_units(generated)
+            settled = frozenset(s for s in settled if units.names(s)[0] not in generated.written)
+        result.add_links(links.sync(change, wanted, settled))
+        _wire(wanted, result)
     return result
+
+
+def show() -> tuple[str, list[str]]:
+    """The whole wire as a script, were there none yet, and what keeps a dummy from being wired."""
+    host = links.read()
+    wanted = config.load(ROOT)
+    found = uplinks.resolve(wanted, keepalived.read(), host.links, host.addresses)
+    made = wire.render(found.joints, _arp(found.names))
+    return made.script, [*map(str, found.problems), *found.waiting]
 
 
 def remove() -> Result:
-    """Take away what this package made: generated files, and dummies that hold no address."""
-    root = Path("/")
+    """Take away what this package made: wire, generated files, dummies that hold no address."""
     result = Result()
-    with files.lock(root):
-        result.add_units(units.remove(root))
-        with links.kernel() as ipr:
-            result.add_links(links.remove_all(ipr))
+    with files.lock(ROOT), closing(links.Changer()) as change:
+        taken = tc.sync(wire.Wire("", ()), links.read().names)
+        result.changed += taken.changed
+        result.add_units(units.remove(ROOT))
+        result.add_links(links.remove_all(change))
     return result
+
+
+def _wire(wanted: config.Config, result: Result) -> None:
+    """Wire the dummies, and have those that were rewired announced again."""
+    document = keepalived.read()
+    host = links.read()
+    found = uplinks.resolve(wanted, document, host.links, host.addresses)
+    result.notes += found.waiting
+    result.problems += map(str, found.problems)
+    made = wire.render(found.joints, _arp(found.names))
+    done = tc.sync(made, host.names)
+    result.changed += done.changed
+    result.missing += done.missing
+    for joint in found.joints:
+        if joint.dummy.name in done.rewired:
+            result.rewired.append(joint.dummy.name)
+            links.announce(host.links[joint.dummy.name])
+    result.script = made.script
+    result.plan = {
+        "dummies": [
+            {
+                "name": dummy.name,
+                "mtu": dummy.mtu,
+                "mac": dummy.mac,
+                "wire": dummy.wire,
+                "way_out": dummy.way_out,
+                "uplinks": list(found.names[dummy.name]),
+            }
+            for dummy in wanted.dummies
+        ],
+        "watch": sorted(set(_watch(document))),
+        "sysctls": sorted(_sysctls(found.names)),
+        "filters": [
+            [item.index, item.direction, item.pref, item.cookie.hex(), item.line]
+            for item in made.filters
+        ],
+    }
+
+
+def _watch(document: keepalived.Document) -> Iterator[str]:
+    """The folders in which a change asks for a new pass."""
+    yield from (f"/{folder}" for folder in config.FOLDERS)
+    for path in keepalived.sources(document):
+        yield str(path if path.is_dir() else path.parent)
+
+
+def _sysctls(names: uplinks.Names) -> set[str]:
+    every = {name for uplink in names.values() for name in uplink}
+    return {_SYSCTL.format(name) for name in ("all", *every)}
+
+
+def _arp(names: uplinks.Names) -> frozenset[str]:
+    """The uplinks that do not answer for a dummy's IPv4 addresses by themselves.
+
+    The kernel goes by the larger of the interface's arp_ignore and that of `all`
+    (Documentation/networking/ip-sysctl.rst).
+    """
+    silent = set()
+    for name in {name for uplink in names.values() for name in uplink}:
+        if any(_number(_SYSCTL.format(each)) for each in ("all", name)):
+            silent.add(name)
+    return frozenset(silent)
+
+
+def _number(path: str) -> int:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return 0

@@ -7,9 +7,13 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keepalived_dummy import __version__
 from keepalived_dummy.errors import UserError
+
+if TYPE_CHECKING:
+    from keepalived_dummy import apply
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,10 +36,23 @@ def parser() -> argparse.ArgumentParser:
     generate.set_defaults(run=run_generate)
 
     apply = commands.add_parser(
-        "apply", help="generate, and make the dummies as configured", allow_abbrev=False
+        "apply", help="generate, make the dummies, and wire them", allow_abbrev=False
     )
-    apply.add_argument("--remove", action="store_true", help="take away what this package made")
+    how = apply.add_mutually_exclusive_group()
+    how.add_argument("--remove", action="store_true", help="take away what this package made")
+    how.add_argument("--daemon", action="store_true", help=argparse.SUPPRESS)
     apply.set_defaults(run=run_apply)
+
+    wire = commands.add_parser(
+        "wire", help="wire the dummies to their uplinks, show the tc script", allow_abbrev=False
+    )
+    wire.add_argument("--dry-run", action="store_true", help="show the script, run nothing")
+    wire.set_defaults(run=run_wire)
+
+    daemon = commands.add_parser(
+        "daemon", help="run by keepalived-dummy.service", allow_abbrev=False
+    )
+    daemon.set_defaults(run=run_daemon)
     return top
 
 
@@ -63,14 +80,57 @@ def run_apply(options: argparse.Namespace) -> int:
     """One pass of making the host as configured; exit status 1 where something could not be done."""
     from keepalived_dummy import apply
 
+    if options.daemon:
+        return _run_for_daemon(apply.apply(generate=False))
     result = apply.remove() if options.remove else apply.apply()
-    for line in result.problems:
+    for line in [*result.problems, *result.missing]:
         complain(line)
-    for line in [*result.changed, *result.stays]:
+    for line in [*result.changed, *result.notes]:
         print(line)
-    if not result.changed and not result.problems:
+    if not result.changed and not result.status:
         print("nothing to do")
-    return 1 if result.problems else 0
+    return result.status
+
+
+def _run_for_daemon(result: apply.Result) -> int:
+    """Lines for the journal on standard error, and one JSON object on standard output."""
+    import json
+
+    for line in result.changed:
+        print(f"<5>{line}", file=sys.stderr)
+    said = {
+        "rewired": result.rewired,
+        "missing": result.missing,
+        "problems": result.problems,
+        "notes": result.notes,
+        "changed": result.changed,
+    }
+    print(json.dumps({**result.plan, **said}))
+    return result.status
+
+
+def run_wire(options: argparse.Namespace) -> int:
+    """Show the wire as a tc -batch script; unless it is a dry run, it is put in place first."""
+    from keepalived_dummy import apply
+
+    status = 0
+    if not options.dry_run:
+        result = apply.apply()
+        status = result.status
+        for line in [*result.problems, *result.missing]:
+            complain(line)
+    script, notes = apply.show()
+    for note in notes:
+        complain(note)
+    print(script, end="")
+    return status
+
+
+def run_daemon(_: argparse.Namespace) -> int:
+    """The resident process."""
+    from keepalived_dummy import daemon
+
+    return daemon.run()
 
 
 def complain(line: str) -> None:

@@ -36,6 +36,7 @@ _IFLA_INET6_ADDR_GEN_MODE = 8
 _IPV4_DEVCONF_ARP_IGNORE, _IPV4_DEVCONF_ARP_NOTIFY = 19, 22  # include/uapi/linux/ip.h
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
 
+_IFLA_IFALIAS = 20
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBi")
 _U32 = struct.Struct("=I")
@@ -51,6 +52,8 @@ class Link(NamedTuple):
     mac: bytes
     mtu: int
     addr_gen_mode: int | None
+    alias: str = ""
+    hardware: int = 0  # if_arp.h: ARPHRD_ETHER is 1
 
 
 class Address(NamedTuple):
@@ -66,7 +69,7 @@ class Address(NamedTuple):
 
 def link(body: bytes) -> Link:
     """The link of an RTM_NEWLINK or RTM_DELLINK."""
-    _, _, index, flags, _ = unpack(_LINK, body)
+    _, hardware, index, flags, _ = unpack(_LINK, body)
     a = dict(attributes(body, _LINK.size))
     mode = find(a.get(_IFLA_AF_SPEC, b""), AF_INET6, _IFLA_INET6_ADDR_GEN_MODE)
     return Link(
@@ -77,6 +80,8 @@ def link(body: bytes) -> Link:
         a.get(_IFLA_ADDRESS, b""),
         u32(a[_IFLA_MTU]) if _IFLA_MTU in a else 0,
         mode[0] if mode else None,
+        text(a.get(_IFLA_IFALIAS, b"")),
+        hardware,
     )
 
 

@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""The dummies themselves: made, set as their confs ask, and removed, over netlink."""
+"""The dummies themselves: made, set as their confs ask, and removed, over netlink.
+
+Read by our own reader, changed by pyroute2: a pass that finds everything right, as nearly all do,
+does not pay for importing it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from keepalived_dummy import interfaces, kernel
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.errors import Problem
+from keepalived_dummy.interfaces import ADDR_GEN_NONE, IFF_NOARP, IFF_UP, Address, Link
 
-# linux/if.h and linux/if_link.h
-IFF_UP = 0x1
-IFF_NOARP = 0x80
-ADDR_GEN_MODE_NONE = 1
-NET_ADDR_SET = 3  # the MAC was set from user space, not drawn by the kernel
+NET_ADDR_SET = "3"  # linux/netdevice.h: the MAC was set from user space, not drawn by the kernel
 
 # The link's alias (IFLA_IFALIAS) says who made it, and from which conf.
 ALIAS = "keepalived-dummy:"
@@ -35,111 +38,113 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Link:
-    """A network interface as the kernel tells it; `kind` is empty for hardware, `mtu` in bytes."""
+class Host:
+    """The host's interfaces by name, and their addresses, at one moment."""
 
-    index: int
-    name: str
-    kind: str
-    flags: int
-    mtu: int
-    mac: str
-    alias: str
-    addr_gen_mode: int | None
+    links: Mapping[str, Link]
+    addresses: tuple[Address, ...]
 
-    @property
-    def made_from(self) -> str | None:
-        """The conf (basename without .conf) this package made the link from; None: it did not."""
-        return self.alias.removeprefix(ALIAS) if self.alias.startswith(ALIAS) else None
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Interface index to name."""
+        return {link.ifindex: link.name for link in self.links.values()}
 
-
-@contextmanager
-def kernel() -> Iterator[Any]:
-    """A pyroute2 IPRoute for the length of a pass; pyroute2 is imported here alone, at first use."""
-    from pyroute2 import IPRoute
-
-    ipr = IPRoute()
-    try:
-        yield ipr
-    finally:
-        ipr.close()
+    def held(self, link: Link) -> list[str]:
+        """The addresses of a link, with their prefix length."""
+        return [
+            f"{socket.inet_ntop(item.family, item.address)}/{item.prefixlen}"
+            for item in self.addresses
+            if item.ifindex == link.ifindex
+        ]
 
 
-def links(ipr: Any) -> dict[str, Link]:
-    """Every interface of the host by name."""
-    found = (_link(message) for message in ipr.get_links())
-    return {link.name: link for link in found}
+def read() -> Host:
+    """The host as it is now."""
+    with kernel.open_dump_socket() as sock:
+        found = [interfaces.link(item.body) for item in kernel.dump(sock, interfaces.dump_links())]
+        addresses = [
+            interfaces.address(item.body) for item in kernel.dump(sock, interfaces.dump_addresses())
+        ]
+    return Host({link.name: link for link in found}, tuple(addresses))
 
 
-def sync(ipr: Any, config: Config, settled: frozenset[str]) -> Result:
+class Changer:
+    """The kernel's links, to be changed: pyroute2, imported and opened at the first change."""
+
+    def close(self) -> None:
+        """Close the socket, if one was opened."""
+        if "_ipr" in self.__dict__:
+            self._ipr.close()
+
+    @cached_property
+    def _ipr(self) -> Any:
+        from pyroute2 import IPRoute
+
+        return IPRoute()
+
+    def link(self, command: str, **what: Any) -> None:
+        """One RTM_NEWLINK or RTM_DELLINK. OSError with the kernel's errno where it refuses."""
+        try:
+            self._ipr.link(command, **what)
+        except (
+            Exception
+        ) as error:  # pyroute2's NetlinkError is no OSError, and moved between releases
+            code = getattr(error, "code", None)
+            if not isinstance(code, int):
+                raise
+            raise OSError(code, str(error)) from error
+
+
+def made_from(link: Link) -> str | None:
+    """The conf (basename without .conf) this package made the link from; None: it did not."""
+    return link.alias.removeprefix(ALIAS) if link.alias.startswith(ALIAS) else None
+
+
+def sync(change: Changer, config: Config, settled: frozenset[str]) -> Result:
     """Make every configured dummy exist, set as its conf asks, and up; remove those without a conf.
 
     `settled` holds the basenames whose .netdev stood before this pass: of those alone may networkd
     have made the dummy already.
     """
     result = Result()
-    present = links(ipr)
+    host = read()
     for dummy in config.dummies:
         try:
-            _sync_one(ipr, dummy, present.get(dummy.name), dummy.stem in settled, result)
+            _sync_one(change, dummy, host.links.get(dummy.name), dummy.stem in settled, result)
         except OSError as error:
-            result.problems.append(_refused(dummy, error))
-        except Exception as error:  # NetlinkError is no OSError, and moved between releases
-            if not hasattr(error, "code"):
-                raise
-            result.problems.append(_refused(dummy, error))
+            message = f"the kernel does not make or set {dummy.name}: {error.strerror}"
+            result.problems.append(Problem(dummy.path, 0, message))
     names = {dummy.name for dummy in config.dummies}
-    for link in present.values():
-        if (
-            link.made_from is not None
-            and link.name not in names
-            and link.made_from not in config.bad
-            and not config.partial
-        ):
-            _remove(ipr, link, result)
+    for link in host.links.values():
+        stem = made_from(link)
+        if stem is not None and link.name not in names and stem not in config.bad:
+            _remove(change, host, link, result)
     return result
 
 
-def remove_all(ipr: Any) -> Result:
+def remove_all(change: Changer) -> Result:
     """Remove every dummy this package made and that holds no address."""
     result = Result()
-    for link in links(ipr).values():
-        if link.made_from is not None:
-            _remove(ipr, link, result)
+    host = read()
+    for link in host.links.values():
+        if made_from(link) is not None:
+            _remove(change, host, link, result)
     return result
 
 
-def announce(ipr: Any, link: Link) -> None:
+def announce(link: Link) -> None:
     """Have the kernel announce every address of the dummy.
 
     Setting a MAC, to the same value too, raises NETDEV_CHANGEADDR, which arp_notify (net/ipv4/devinet.c)
     and ndisc_notify (net/ipv6/ndisc.c) answer with gratuitous ARPs and unsolicited advertisements.
     """
-    ipr.link("set", index=link.index, address=link.mac)
+    with kernel.open_socket() as sock:
+        sock.send(interfaces.set_mac(link.ifindex, link.mac))
 
 
-def _link(message: Any) -> Link:
-    info = message.get_attr("IFLA_LINKINFO")
-    spec = message.get_attr("IFLA_AF_SPEC")
-    inet6 = spec.get_attr("AF_INET6") if spec else None
-    return Link(
-        index=message["index"],
-        name=message.get_attr("IFLA_IFNAME"),
-        kind=(info.get_attr("IFLA_INFO_KIND") if info else None) or "",
-        flags=message["flags"],
-        mtu=message.get_attr("IFLA_MTU") or 0,
-        mac=message.get_attr("IFLA_ADDRESS") or "",
-        alias=message.get_attr("IFLA_IFALIAS") or "",
-        addr_gen_mode=inet6.get_attr("IFLA_INET6_ADDR_GEN_MODE") if inet6 else None,
-    )
-
-
-def _refused(dummy: Dummy, error: Exception) -> Problem:
-    text = getattr(error, "strerror", None) or str(error)
-    return Problem(dummy.path, 0, f"the kernel does not make or set {dummy.name}: {text}")
-
-
-def _sync_one(ipr: Any, dummy: Dummy, link: Link | None, settled: bool, result: Result) -> None:
+def _sync_one(
+    change: Changer, dummy: Dummy, link: Link | None, settled: bool, result: Result
+) -> None:
     name = dummy.name
     if link is not None and link.kind != "dummy":
         kind = link.kind or "hardware"
@@ -147,41 +152,37 @@ def _sync_one(ipr: Any, dummy: Dummy, link: Link | None, settled: bool, result: 
         result.problems.append(Problem(dummy.path, 0, message))
         return
     made = link is None
-    if made:
-        ipr.link("add", ifname=name, kind="dummy", **({"address": dummy.mac} if dummy.mac else {}))
-        link = links(ipr)[name]
+    if link is None:
+        mac = {"address": dummy.mac} if dummy.mac else {}
+        change.link("add", ifname=name, kind="dummy", **mac)
+        link = read().links[name]
         result.changed.append(f"{name}: made")
-    assert link is not None
     if made or (settled and not link.alias and _made_by_networkd(name)):
-        _set(ipr, link, ifalias=ALIAS + dummy.stem)
+        change.link("set", index=link.ifindex, ifalias=ALIAS + dummy.stem)
     if dummy.mtu is not None and link.mtu != dummy.mtu:
-        _set(ipr, link, mtu=dummy.mtu)
+        change.link("set", index=link.ifindex, mtu=dummy.mtu)
         result.changed.append(f"{name}: MTU {link.mtu} -> {dummy.mtu}")
-    if dummy.mac is not None and link.mac != dummy.mac:
-        _set(ipr, link, address=dummy.mac)
-        result.changed.append(f"{name}: MAC {link.mac} -> {dummy.mac}")
-    _bring_up(ipr, link, result)
+    if dummy.mac is not None and link.mac.hex(":") != dummy.mac:
+        change.link("set", index=link.ifindex, address=dummy.mac)
+        result.changed.append(f"{name}: MAC {link.mac.hex(':')} -> {dummy.mac}")
+    _bring_up(change, link, result)
 
 
-def _bring_up(ipr: Any, link: Link, result: Result) -> None:
+def _bring_up(change: Changer, link: Link, result: Result) -> None:
     """No link-local address, ARP on, announcing, up; in this order, so that it is never up and wrong."""
-    if link.addr_gen_mode not in (None, ADDR_GEN_MODE_NONE):
-        spec = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_MODE_NONE)]}
-        _set(ipr, link, IFLA_AF_SPEC={"attrs": [("AF_INET6", spec)]})
+    if link.addr_gen_mode not in (None, ADDR_GEN_NONE):
+        spec = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_NONE)]}
+        change.link("set", index=link.ifindex, IFLA_AF_SPEC={"attrs": [("AF_INET6", spec)]})
         result.changed.append(f"{link.name}: no link-local address of its own")
     if link.flags & IFF_NOARP:
-        _set(ipr, link, flags=0, change=IFF_NOARP)
+        change.link("set", index=link.ifindex, flags=0, change=IFF_NOARP)
         result.changed.append(f"{link.name}: ARP on")
     for family, settings in SYSCTLS.items():
         for key, value in settings.items():
             _write_sysctl(Path(f"/proc/sys/net/{family}/conf/{link.name}/{key}"), value, result)
     if not link.flags & IFF_UP:
-        _set(ipr, link, flags=IFF_UP, change=IFF_UP)
+        change.link("set", index=link.ifindex, flags=IFF_UP, change=IFF_UP)
         result.changed.append(f"{link.name}: up")
-
-
-def _set(ipr: Any, link: Link, **what: Any) -> None:
-    ipr.link("set", index=link.index, **what)
 
 
 def _write_sysctl(path: Path, value: str, result: Result) -> None:
@@ -201,19 +202,14 @@ def _made_by_networkd(name: str) -> bool:
         given = Path(f"/sys/class/net/{name}/addr_assign_type").read_text().strip()
     except OSError:
         return False
-    return given == str(NET_ADDR_SET) and Path("/run/systemd/netif/links").exists()
+    return given == NET_ADDR_SET and Path("/run/systemd/netif/links").exists()
 
 
-def _remove(ipr: Any, link: Link, result: Result) -> None:
-    held = [_address(message) for message in ipr.get_addr(index=link.index)]
-    if held:
+def _remove(change: Changer, host: Host, link: Link, result: Result) -> None:
+    if held := host.held(link):
         result.stays.append(
             f"{link.name}: no conf asks for it any more, but it holds {', '.join(held)}; it stays"
         )
         return
-    ipr.link("del", index=link.index)
+    change.link("del", index=link.ifindex)
     result.changed.append(f"{link.name}: removed")
-
-
-def _address(message: Any) -> str:
-    return f"{message.get_attr('IFA_ADDRESS')}/{message['prefixlen']}"

@@ -80,9 +80,11 @@ def sync(wire: Wire, names: Mapping[int, str]) -> Result:
     if script:
         state = read()
     result.missing = _missing(absent, state, said)
-    result.changed = [f"{names[i]}: wire taken away" for i in _indexes(stale, names, wire)]
     result.rewired = {item.dev for item in absent}
-    result.changed += [f"{dev}: wired" for dev in sorted(result.rewired)]
+    touched = {item.index for item in absent} | {item.ifindex for item in stale}
+    for index in sorted(touched & set(names)):
+        done = "wired" if index in wire.ends else "wire taken away"
+        result.changed.append(f"{names[index]}: {done}")
     _remove_clsact(state, names, wire)
     return result
 
@@ -164,10 +166,6 @@ def _missing(absent: Iterable[Filter], state: State, said: str) -> list[str]:
     if lacking and said:
         lines.append("tc said: " + "; ".join(complaints or said.split("\n")[:3]))
     return lines
-
-
-def _indexes(stale: list[netlink.Filter], names: Mapping[int, str], wire: Wire) -> list[int]:
-    return sorted({item.ifindex for item in stale if item.ifindex in names} - set(wire.ends))
 
 
 def _record(index: int) -> Path:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""Which dummy is wired to which uplinks: the confs and keepalived.conf against the host's interfaces. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from keepalived_dummy.config import Config, Dummy
+from keepalived_dummy.errors import Problem
+from keepalived_dummy.interfaces import Address, Link
+from keepalived_dummy.keepalived import CONFIG, Document, unsure_of, uplinks_of
+from keepalived_dummy.wire import End, Joint
+
+ARPHRD_ETHER = 1
+
+Names = Mapping[str, tuple[str, ...]]  # dummy to uplinks
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Uplinks:
+    """What was found: the names each dummy asks for, the joints that can be made, and what to say.
+
+    `waiting`: lines on dummies that have no uplink yet, which is no error.
+    """
+
+    names: Names
+    joints: tuple[Joint, ...]
+    waiting: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def resolve(
+    config: Config,
+    document: Document,
+    links: Mapping[str, Link],
+    addresses: tuple[Address, ...],
+) -> Uplinks:
+    """The uplinks of every dummy, and the joints of those with Wire=yes whose ends are there."""
+    names = {
+        dummy.name: dummy.uplinks or uplinks_of(document, dummy.name) for dummy in config.dummies
+    }
+    joints: list[Joint] = []
+    waiting: list[str] = []
+    problems: list[Problem] = []
+    for dummy in config.dummies:
+        waiting += _waiting(dummy, names[dummy.name], document, links)
+        if not dummy.wire or dummy.name not in links or links[dummy.name].kind != "dummy":
+            continue
+        uplinks = []
+        for name in names[dummy.name]:
+            if name not in links:
+                continue
+            if wrong := _unfit(links[name], names):
+                problems.append(Problem(dummy.path, 0, f"{dummy.name} can't be wired: {wrong}"))
+            else:
+                uplinks.append(_end(links[name], addresses))
+        if wrong := _overlap(uplinks, addresses):
+            problems.append(Problem(dummy.path, 0, f"{dummy.name} can't be wired: {wrong}"))
+        elif uplinks:
+            joints.append(Joint(_end(links[dummy.name], ()), tuple(uplinks)))
+    return Uplinks(names, tuple(joints), tuple(waiting), tuple(problems))
+
+
+def _waiting(
+    dummy: Dummy, names: tuple[str, ...], document: Document, links: Mapping[str, Link]
+) -> Iterator[str]:
+    for word in unsure_of(document, dummy.name) if not dummy.uplinks else ():
+        yield (
+            f"{dummy.name}: {word.where}: whether {word.text} is its uplink depends on {word.origin};"
+            f" name it in {dummy.path}, [Uplink] Name="
+        )
+    if not names:
+        yield (
+            f"{dummy.name}: no uplink yet: no vrrp_instance in {CONFIG} has an address"
+            f" with dev {dummy.name}"
+        )
+    for name in names:
+        if name not in links:
+            yield f"{dummy.name}: its uplink {name} is not there yet"
+
+
+def _unfit(link: Link, dummies: Names) -> str:
+    """Why a link can't be an uplink; empty where it can."""
+    if link.name in dummies:
+        return f"{link.name} is a dummy itself; name the interface that VRRP runs on in [Uplink]"
+    if link.hardware != ARPHRD_ETHER or len(link.mac) != 6:
+        return f"{link.name} is no Ethernet interface; set Wire=no, or name another in [Uplink]"
+    return ""
+
+
+def _overlap(uplinks: list[End], addresses: tuple[Address, ...]) -> str:
+    """Two uplinks in one network would announce an address with two MACs; says so, or is empty."""
+    seen: dict[Network, End] = {}
+    for uplink in uplinks:
+        for network in _networks(uplink, addresses):
+            other = next((end for known, end in seen.items() if _meet(known, network)), uplink)
+            if other is not uplink:
+                return (
+                    f"{other.name} and {uplink.name} are both in {network}, and its addresses would"
+                    " be announced there with two MACs; give each uplink a dummy of its own"
+                )
+        seen.update({network: uplink for network in _networks(uplink, addresses)})
+    return ""
+
+
+def _meet(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _networks(uplink: End, addresses: tuple[Address, ...]) -> Iterator[Network]:
+    for item in addresses:
+        if item.ifindex == uplink.index:
+            address = ipaddress.ip_address(item.address)
+            if not address.is_link_local and item.prefixlen < address.max_prefixlen:
+                yield ipaddress.ip_network((item.address, item.prefixlen), strict=False)
+
+
+def _end(link: Link, addresses: tuple[Address, ...]) -> End:
+    local = (
+        item.address.hex()
+        for item in addresses
+        if item.ifindex == link.ifindex and item.address[:2] == b"\xfe\x80"
+    )
+    return End(link.name, link.ifindex, link.mac.hex(":"), tuple(sorted(local)))
