@@ -147,7 +147,12 @@ def _run(script: list[str]) -> str:
     text = "".join(f"{line}\n" for line in script)
     try:
         done = subprocess.run(
-            ["tc", "-force", "-batch", "-"], input=text, text=True, capture_output=True, timeout=60
+            ["tc", "-force", "-batch", "-"],
+            check=False,
+            input=text,
+            text=True,
+            capture_output=True,
+            timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"tc: {error}"
