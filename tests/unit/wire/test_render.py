@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""The wire as a script: golden files under tests/wire; a new case is a new folder.
+
+A missing out.tc is written, and the test fails once, so that the author reads and commits it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from keepalived_dummy.wire import MARK, PREF, End, Joint, Wire, render
+
+CASES = sorted(path for path in (Path(__file__).parents[2] / "wire").iterdir() if path.is_dir())
+
+
+def end(name: str, index: int, mac: str, local: tuple[str, ...] = ()) -> End:
+    return End(name, index, mac, tuple(local))
+
+
+def wire(case: Path) -> Wire:
+    given = json.loads((case / "in.json").read_text())
+    joints = tuple(
+        Joint(end(*joint["dummy"]), tuple(end(*uplink) for uplink in joint["uplinks"]))
+        for joint in given["joints"]
+    )
+    return render(joints, frozenset(given["arp"]))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_script_is_the_golden_one(case: Path) -> None:
+    script = wire(case).script
+    golden = case / "out.tc"
+    if not golden.exists():
+        golden.write_text(script)
+        pytest.fail(f"{golden} is written: read it, and commit it")
+    assert script == golden.read_text()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_filters_are_the_lines_of_the_script(case: Path) -> None:
+    made = wire(case)
+    lines = [line for line in made.script.splitlines() if line.startswith("filter ")]
+    assert [item.line for item in made.filters] == lines
+    assert len({item.place for item in made.filters}) == len(lines), "each has a place of its own"
+    assert len({item.cookie for item in made.filters}) == len(lines)
+    for item in made.filters:
+        assert item.cookie.startswith(MARK)
+        assert len(item.cookie) == 16
+        assert PREF <= item.pref < PREF + 64
+        assert "skip_hw" in item.line
+
+
+def test_nobody_elses_filter_on_the_uplink_is_hidden() -> None:
+    """What the wire takes on the uplink goes on to the next filter; redirect or ok would end it."""
+    made = wire(CASES[2])
+    for item in made.filters:
+        if item.dev == "ens3":
+            assert item.line.rsplit(" cookie ", 1)[0].endswith(" continue")
+            assert " redirect " not in item.line
+
+
+DUMMY = End("keepalived0", 7, "02:00:00:00:00:07")
+UPLINK = End("ens3", 2, "52:54:00:12:34:56")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        End("ens3", 3, "52:54:00:12:34:56"),  # unplugged and plugged again
+        End("ens3", 2, "52:54:00:12:34:57"),
+        End("ens4", 2, "52:54:00:12:34:56"),  # renamed
+    ],
+)
+def test_a_changed_uplink_changes_every_cookie_out_of_the_dummy(other: End) -> None:
+    before = render((Joint(DUMMY, (UPLINK,)),), frozenset()).filters
+    after = render((Joint(DUMMY, (other,)),), frozenset()).filters
+    sent = {i.cookie for i in before if i.dev == "keepalived0" and "mirred" in i.line}
+    assert len(sent) == 4
+    assert sent.isdisjoint({i.cookie for i in after})
+
+
+def test_no_joint_no_wire() -> None:
+    assert render((), frozenset()) == Wire("", ())
