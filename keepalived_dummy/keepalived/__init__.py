@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,9 +71,9 @@ def read_from(files: Files, path: str) -> Document:
     """Read a configuration from `files`; pure but for those."""
     reader = Reader(files)
     statements = reader.run(path)
-    contents = tuple(reader.contents.items())
+    contents = tuple(reader.stack.contents.items())
     made = model(statements, reader.problems)
-    looked = frozenset(reader.looked)
+    looked = frozenset(reader.stack.looked)
     return Document(path, contents, statements, tuple(reader.problems), looked, made)
 
 
@@ -110,7 +109,7 @@ def _interfaces(document: Document, dummy: str) -> Iterator[tuple[Word, bool]]:
 def sources(document: Document) -> frozenset[Path]:
     """Files and folders whose change can change the result, to be watched with inotify.
 
-    With each file goes its folder, since editors replace files. What is not there is named too.
+    With each file goes its folder, since editors replace files, and the target of a link with its
+    own. What is looked for and not there is named too, with the nearest folder above it that is.
     """
-    looked = document.looked
-    return frozenset(Path(p) for path in looked for p in (path, posixpath.dirname(path) or "/"))
+    return frozenset(map(Path, document.looked))

@@ -163,7 +163,7 @@ def doubted(word: Word, doubt: str) -> Word:
     """The word, marked as one that keepalived may read otherwise or not at all."""
     if not word.certain:
         return word
-    return word._replace(certain=False, origin="; ".join(filter(None, (word.origin, doubt))))
+    return word._replace(certain=False, origin=f"{word.origin}; {doubt}" if word.origin else doubt)
 
 
 def _excluded(condition: Condition, others: list[Condition]) -> bool:

@@ -81,8 +81,8 @@ class Found:
 def find(files: Files, folder: str, pattern: str) -> Found:
     """Files named by `pattern`, relative to `folder`.
 
-    A folder or file that is looked for and not there is in `looked` with the first folder above it
-    that is there, for inotify.
+    `looked` holds each file with its folder, since editors replace files, each folder that was
+    listed, and for what is not there the nearest folder above it that is, all for inotify.
     """
     paths: list[str] = []
     missing: list[str] = []
@@ -124,8 +124,6 @@ def _brace(text: str) -> tuple[int, list[str], int] | None:
     for found in re.finditer(r"\\.|[{},]", text, re.DOTALL):
         char, at = found[0], found.start()
         if char == "{":
-            if text[at : at + 2] == "{}" and not depth:
-                continue
             depth += 1
             if depth == 1:
                 start, comma, parts = at, at + 1, []
@@ -153,7 +151,7 @@ def _match(files: Files, folder: str, pattern: str, looked: set[str]) -> Iterato
             paths = [path + "/" for path in paths]
     for path in paths:
         where = posixpath.join(folder, path)
-        if path and pattern and _exists(files, where, looked):
+        if path and pattern and _exists(files, where, posixpath.dirname(where), looked):
             yield where
 
 
@@ -162,7 +160,7 @@ def _step(files: Files, folder: str, path: str, part: str, looked: set[str]) -> 
         return [path + re.sub(r"\\(.)", r"\1", part)]
     where = posixpath.join(folder, path)
     try:
-        names = files.names(where) if _exists(files, where, looked) else []
+        names = files.names(where) if _exists(files, where, where, looked) else []
     except OSError:  # a file where a folder is wanted, or one that may not be read
         names = []
     rule = translate(part)
@@ -170,8 +168,9 @@ def _step(files: Files, folder: str, path: str, part: str, looked: set[str]) -> 
     return [path + n for n in names if (hidden or n[:1] != ".") and rule.fullmatch(n)]
 
 
-def _exists(files: Files, path: str, looked: set[str]) -> bool:
-    looked.add(path)
+def _exists(files: Files, path: str, folder: str, looked: set[str]) -> bool:
+    """Whether a path is there; what tells that it no longer is, or is another, goes to `looked`."""
+    looked |= {path.rstrip("/") or "/", folder.rstrip("/") or "/"}
     try:
         real, links = files.real(path)
     except OSError:

@@ -141,7 +141,7 @@ def _named(root: Statement, keyword: str, problems: list[Problem]) -> Iterator[S
             continue
         name = statement.words[1]
         if name.text in seen and name.certain and seen[name.text].certain:
-            message = f"{keyword} {name.text} again, it is at {seen[name.text].where} already"
+            message = f"{keyword} {name.text!a} again, {seen[name.text].where} has it already"
             problems.append(Problem(name.path, name.line, message))
             continue
         seen.setdefault(name.text, name)

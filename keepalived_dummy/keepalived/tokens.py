@@ -84,9 +84,8 @@ def chunks(data: bytes) -> Iterator[Chunk]:
     """Lines as keepalived reads them, line end included; a long one comes in several chunks."""
     lines = data.split(b"\n")
     final = len(lines)
-    for number, text in enumerate(lines, 1):
-        if number != final:
-            text += b"\n"
+    for number, bare in enumerate(lines, 1):
+        text = bare + b"\n" if number != final else bare
         if len(text) <= LONGEST:
             if text:
                 yield Chunk(text, number, 0, False)

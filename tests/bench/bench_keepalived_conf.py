@@ -20,7 +20,9 @@ def configuration(instances: int = 1000) -> bytes:
     text = ["global_defs {\n    router_id bench\n    vrrp_version 3\n}\n"]
     for i in range(instances):
         a, b = divmod(i, 250)
-        vips = "".join(f"        10.{a}.{b}.{n}/32 dev keepalived0 no_track\n" for n in range(1, 11))
+        vips = "".join(
+            f"        10.{a}.{b}.{n}/32 dev keepalived0 no_track\n" for n in range(1, 11)
+        )
         text.append(
             f"""
 # instance number {i} of the bench: what it is there for is said in a comment like this one

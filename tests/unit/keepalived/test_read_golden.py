@@ -26,11 +26,23 @@ from keepalived_dummy.keepalived import (
 
 CASES = sorted(path for path in (Path(__file__).parent / "cases").iterdir() if path.is_dir())
 
+SETTINGS = (
+    "interface",
+    "state",
+    "virtual_router_id",
+    "mcast_src_ip",
+    "unicast_src_ip",
+    "use_vmac",
+    "use_ipvlan",
+    "native_ipv6",
+    "unicast_peer",
+)
+
 
 def show_word(word: Word) -> str:
     if word.literal and word.certain:
         return ascii(word.text)
-    return f"{ascii(word.text)}{'~' if word.certain else '?'}"
+    return f"{word.text!a}{'~' if word.certain else '?'}"
 
 
 def show_statement(statement: Statement, depth: int) -> Iterator[str]:
@@ -48,23 +60,25 @@ def show_statement(statement: Statement, depth: int) -> Iterator[str]:
     for child in statement.children:
         yield from show_statement(child, depth + 1)
     if statement.opened:
-        end = f"}}    [{statement.closed.where.rsplit('/', 1)[-1]}]" if statement.closed else "missing }"
+        end = (
+            f"}}    [{statement.closed.where.rsplit('/', 1)[-1]}]"
+            if statement.closed
+            else "missing }"
+        )
         yield f"{'    ' * depth}{end}"
 
 
 def show_instance(instance: Instance) -> Iterator[str]:
     yield f"instance {show_word(instance.name)}"
-    for name in (
-        "interface state virtual_router_id mcast_src_ip unicast_src_ip use_vmac use_ipvlan"
-        " native_ipv6 unicast_peer"
-    ).split():
+    for name in SETTINGS:
         if (word := getattr(instance, name)) is not None:
             yield f"    {name}: {show_word(word)}"
     for peer in instance.unicast_peers:
         yield f"    peer: {show_word(peer)}"
     for vip in instance.vips:
         options = " ".join(
-            show_word(o.keyword) + (f"={show_word(o.value)}" if o.value else "") for o in vip.options
+            show_word(o.keyword) + (f"={show_word(o.value)}" if o.value else "")
+            for o in vip.options
         )
         device = show_word(vip.device) if vip.device else "none"
         yield (
