@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepalived_dummy import kernel, netlink
-from keepalived_dummy.files import RUNTIME
+from keepalived_dummy import files, kernel, netlink
 from keepalived_dummy.wire import MARK, Filter, Wire
 
 _RTM_GETQDISC = 38
@@ -174,19 +173,19 @@ def _missing(absent: Iterable[Filter], state: State, said: str) -> list[str]:
 
 
 def _record(index: int) -> Path:
-    return Path("/") / RUNTIME / f"clsact-{index}"
+    return Path("/") / files.RUNTIME / f"clsact-{index}"
 
 
 def _remember(index: int) -> None:
     """Note that the clsact of an interface is ours, since a qdisc itself can't bear a mark."""
-    _record(index).touch()
+    files.touch(_record(index))
 
 
 def _remove_clsact(state: State, names: Mapping[int, str], wire: Wire) -> None:
     """Take away each clsact that we added, once neither we nor anybody else has a filter there."""
     used = {item.ifindex for item in state.filters} | set(wire.ends)
     script = []
-    for record in (Path("/") / RUNTIME).glob("clsact-*"):
+    for record in (Path("/") / files.RUNTIME).glob("clsact-*"):
         index = int(record.name.removeprefix("clsact-"))
         if index in used:
             continue
