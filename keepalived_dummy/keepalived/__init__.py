@@ -96,7 +96,8 @@ def unsure_of(document: Document, dummy: str) -> tuple[Word, ...]:
 
 def _interfaces(document: Document, dummy: str) -> Iterator[tuple[Word, bool]]:
     for instance in document.model.instances:
-        vips = [v for v in instance.vips if v.device is not None and v.device.text == dummy]
+        named = [v for v in instance.vips if v.device is not None and v.device.text == dummy]
+        vips = [v for v in named if v.valid or not v.certain]
         if instance.interface is None or not vips:
             continue
         sure = next((v for v in vips if v.certain), None)

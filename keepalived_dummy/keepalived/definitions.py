@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived.expand import Definition, Repetition, expand, repetition
-from keepalived_dummy.keepalived.line import Line, shown
+from keepalived_dummy.keepalived.line import Line, shown, unescaped
 from keepalived_dummy.keepalived.tokens import body
 
 MAX_REPEATED = 100_000
+_REUSED = "a definition of several lines before"
 
 
 @dataclass
@@ -63,7 +64,8 @@ class Definitions:
         value = line.text[:-1].rstrip(b" \t") if goes_on else line.text
         lines = before.lines + ((value,) if value else ())
         doubt = before.doubt or line.doubt
-        self.known[self.growing] = Definition(lines, before.where, doubt, multiline=True)
+        multiline = goes_on or bool(before.lines)
+        self.known[self.growing] = Definition(lines, before.where, doubt, multiline)
         if not goes_on:
             self.end()
 
@@ -79,12 +81,10 @@ class Definitions:
         done = expand(line.text, self.known)
         if done.problem:
             self.problems.append(line.problem(done.problem))
-        text = done.text
-        if text != line.text:
-            start, end = body(text)  # keepalived looks for comments again
-            text = text[start:end]
-        changed = line._replace(text=text, exact=line.exact and text == line.text, top=False)
-        changed = changed.noted(done.origin, done.doubt)
+        changed = line._replace(top=False).noted(done.origin, done.doubt)
+        if done.text != line.text:  # keepalived looks for comments again
+            start, end = body(done.text)
+            changed = unescaped(changed._replace(text=done.text[start:end], exact=False))
         for lines in done.more:
             self.repeating.append(_each(lines, changed))
         return changed
@@ -103,7 +103,11 @@ class Definitions:
         """The text of a repetition, time by time, its variables set before each."""
         for values in made.rounds():
             for name, value in zip(made.names, values, strict=True):
-                self.known[name] = Definition((value,), line.where, line.doubt)
+                before = self.known.get(name)
+                doubt = line.doubt
+                if before and (before.multiline or before.doubt == _REUSED):
+                    doubt = _REUSED  # keepalived goes on to take it for one of several lines
+                self.known[name] = Definition((value,), line.where, doubt)
             yield line._replace(text=made.text, exact=False, condition=None, top=False)
 
 

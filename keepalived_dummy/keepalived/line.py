@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived.document import Condition
+
+_ESCAPES = re.compile(rb'(\\[#!])|\\.|"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 
 class Line(NamedTuple):
@@ -58,3 +61,16 @@ def decoded(raw: bytes) -> str:
 def shown(text: str | bytes) -> str:
     """Text of a file as a message can hold it."""
     return ascii(decoded(text) if isinstance(text, bytes) else text)[1:-1]
+
+
+def unescaped(line: Line) -> Line:
+    r"""The line with \# and \! outside of quotes as # and !, as decomment() leaves it."""
+    text = line.text
+    if b"\\" in text:
+        text = _ESCAPES.sub(lambda found: found[1][1:] if found[1] else found[0], text)
+    if text != line.text:
+        line = line._replace(text=text, exact=False).noted("an escaped ! or #", "")
+    bare = text.rstrip(b"\\")
+    if (len(text) - len(bare)) % 2:  # the blanks before it go
+        text = text[:-1].rstrip(b" \t") + b"\\"
+    return line if text == line.text else line._replace(text=text, exact=False)

@@ -75,7 +75,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Instance:
-    """A vrrp_instance. Of a setting given twice the last one counts; a flag is the word that sets it."""
+    """A vrrp_instance; a flag is the word that sets it.
+
+    Of a setting given twice the last one counts (but keepalived stays with a MASTER before BACKUP).
+    """
 
     statement: Statement
     name: Word
@@ -179,8 +182,11 @@ def _global_defs(root: Statement) -> Statement:
 
 
 def _last(statement: Statement, keyword: str, index: int) -> Word | None:
+    """The value that counts, or the keyword of a flag (index 0)."""
     words = [s.words[index] for s in statement.find(keyword) if len(s.words) > index]
-    return words[-1] if words else None
+    sure = [word for word in words if word.certain] if index == 0 else []
+    found = sure or words
+    return found[-1] if found else None
 
 
 def _lines(statement: Statement, keyword: str) -> Iterator[Statement]:

@@ -12,7 +12,7 @@ from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived.definitions import Definitions
 from keepalived_dummy.keepalived.document import Builder, Statement, Word
 from keepalived_dummy.keepalived.includes import Files
-from keepalived_dummy.keepalived.line import Line, decoded, shown
+from keepalived_dummy.keepalived.line import Line, decoded, shown, unescaped
 from keepalived_dummy.keepalived.stack import OpenFile, Stack
 from keepalived_dummy.keepalived.tokens import (
     CONDITION,
@@ -30,7 +30,6 @@ MAX_PROBLEMS = 1000
 # A line without any of these is words and braces alone.
 _SPECIAL = re.compile(rb"[$@~\\\0]|include")
 _BRACES = re.compile(rb'[{}]|"[^"]*"|"')
-_ESCAPES = re.compile(rb'(\\[#!])|\\.|"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 _CUT = f"a line of more than {LONGEST - 1} bytes, which keepalived takes for several"
 _NUL = "a line with a NUL, which keepalived does not read"
@@ -72,7 +71,7 @@ class Reader:
             self.odd(line, chunk)
         elif start != end:
             if self.definitions.growing or _SPECIAL.search(line.text):
-                self.line(_unescaped(line))
+                self.line(unescaped(line))
             else:
                 self.words(line)
 
@@ -83,7 +82,7 @@ class Reader:
         if b"\0" in chunk.text:
             self.problems.append(line.problem(_NUL))
         elif line.text:
-            self.line(_unescaped(line.noted("", _CUT)._replace(top=False)))
+            self.line(unescaped(line.noted("", _CUT)._replace(top=False)))
 
     def line(self, line: Line) -> None:
         """A line from wherever, to its end."""
@@ -175,13 +174,3 @@ def _conditional(line: Line) -> Line | None:
     line = line.noted("", f"under the condition {shown(found[0])}")
     condition = (bool(found[1]), found[2])
     return line._replace(text=rest, start=line.start + moved, condition=condition, top=False)
-
-
-def _unescaped(line: Line) -> Line:
-    r"""The line with \# and \! outside of quotes as # and !."""
-    text = line.text
-    if b"\\" in text:
-        text = _ESCAPES.sub(lambda found: found[1][1:] if found[1] else found[0], text)
-    if text == line.text:
-        return line
-    return line._replace(text=text, exact=False).noted("an escaped ! or #", "")

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tokens import CONFIGURATIONS
 
@@ -51,6 +51,7 @@ def problems(document: Document) -> list[str]:
     return [str(problem) for problem in document.problems]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(CONFIGURATIONS, CONFIGURATIONS)
 def test_any_bytes_are_read(data: bytes, more: bytes) -> None:
     document = parse(data, x=more)
@@ -65,6 +66,7 @@ def test_any_bytes_are_read(data: bytes, more: bytes) -> None:
     assert Path(MAIN) in sources(document)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(CONFIGURATIONS)
 def test_a_literal_word_stands_where_it_says(data: bytes) -> None:
     """Reader and tokens agree: a literal word is one token, or some that touch each other."""
@@ -83,6 +85,7 @@ def test_a_literal_word_stands_where_it_says(data: bytes) -> None:
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,10}", fullmatch=True)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.tuples(NAMES, st.lists(NAMES, max_size=3)), max_size=5), st.randoms())
 def test_the_same_read_however_it_is_laid_out(
     blocks: list[tuple[str, list[str]]], random: object
@@ -248,3 +251,31 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
     document = read(root=tmp_path)
     assert problems(document) == [f"{MAIN}: there is no such file"]
     assert {Path("/"), Path("/etc/keepalived"), Path(MAIN)} <= sources(document)
+
+
+def test_a_definition_with_a_first_line_of_none_and_one_more_is_of_one_line() -> None:
+    document = parse("$A=\\\nb\n$C=\\\nd \\\ne\nx ${A}y\nx ${C}\n")
+    assert [[w.text for w in s.words] for s in document.statements] == [
+        ["x", "by"],
+        ["x", "d"],
+        ["e"],
+    ]
+
+
+def test_a_repetition_over_a_definition_of_several_lines_is_not_certain() -> None:
+    document = parse("$A=b \\\nc\n~SEQ(A, 1, 2) x $A\n")
+    assert [s.words[1].text for s in document.statements] == ["1", "2"]
+    assert [s.certain for s in document.statements] == [False, False]
+
+
+def test_an_address_keepalived_skips_makes_no_uplink() -> None:
+    text = "vrrp_instance V {\ninterface e0\nvirtual_ipaddress { 192.0.2.300 dev d }\n}\n"
+    assert uplinks_of(parse(text), "d") == ()
+    assert uplinks_of(parse(text.replace("300", "30")), "d") == ("e0",)
+
+
+def test_a_flag_that_is_set_for_sure_is_certain() -> None:
+    text = "vrrp_instance V {\nuse_vmac\n@a use_vmac\n@a native_ipv6\n}\n"
+    (instance,) = parse(text).model.instances
+    assert instance.use_vmac is not None and instance.use_vmac.certain
+    assert instance.native_ipv6 is not None and not instance.native_ipv6.certain

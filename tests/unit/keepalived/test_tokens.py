@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepalived_dummy.keepalived import Kind, tokenize
@@ -23,6 +23,7 @@ PIECES = st.sampled_from(
 CONFIGURATIONS = st.one_of(st.binary(max_size=300), st.lists(PIECES, max_size=60).map(b"".join))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(CONFIGURATIONS)
 def test_tokens_joined_are_the_file(data: bytes) -> None:
     tokens = list(tokenize(data, "f"))
@@ -30,6 +31,7 @@ def test_tokens_joined_are_the_file(data: bytes) -> None:
     assert all(token.raw for token in tokens)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(CONFIGURATIONS)
 def test_each_token_is_at_its_line_and_column(data: bytes) -> None:
     lines = data.split(b"\n")
@@ -95,4 +97,4 @@ def test_a_long_line_is_several() -> None:
     assert kinds(fits + b"\n") == [("comment", fits), ("newline", b"\n")]
     found = kinds(b"#" + fits + b"ab\n")
     assert [kind for kind, _ in found] == ["comment", "word", "newline"]
-    assert found[1][1] == b"ab" or found[1][1].endswith(b"ab")
+    assert found[1][1] == b"ab"
