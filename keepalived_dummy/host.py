@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: MIT
+"""The host as the daemon knows it: dummies, uplinks, addresses, and what to do when one of them changes.
+
+It is told of messages and answers through the three functions it is given; it owns no socket and no clock.
+"""
+
+import struct
+from collections.abc import Callable
+
+from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes
+from keepalived_dummy.groups import Groups, Membership
+from keepalived_dummy.interfaces import IFF_RUNNING, IFF_UP, Address, Link
+from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
+from keepalived_dummy.plan import Dummy, Plan
+from keepalived_dummy.state import INFO, WARNING
+from keepalived_dummy.wayout import WayOut
+
+Place = tuple[int, int]  # interface index, family: what a WayOut is for
+
+PREF, PREFS = 19268, 64  # ours: see wire
+_DEBOUNCE = 0.02
+_CLSACT, _REPLACE = "clsact", 0x100
+
+
+class Host:
+    """`send` gives bytes to the kernel, `want` asks for a pass of apply, `log` writes a journal line."""
+
+    def __init__(
+        self,
+        send: Callable[[bytes], None],
+        want: Callable[[str], None],
+        log: Callable[[int, str], None],
+        store: Callable[[int], None],
+    ) -> None:
+        self._send, self._want, self._log = send, want, log
+        self.plan = Plan()
+        self.groups = Groups(store)
+        self.groups_due = False
+        self.ways: dict[Place, WayOut] = {}
+        self.dirty: dict[Place, float] = {}  # whose routes are to be read again, and when
+        self.heals: dict[str, int] = {}
+        self.resync: float | None = None
+        self._limit = heal.Limit()
+        self._dummies: dict[str, Dummy] = {}
+        self._uplinks: set[str] = set()
+        self._links: dict[int, Link] = {}  # of dummies and uplinks alone
+        self._last: dict[str, Link] = {}  # of a dummy, also of one that was deleted
+        self._addresses: dict[int, dict[tuple[bytes, int], Address]] = {}
+        self._announce: set[str] = set()
+        self._told = False  # the kernel says who made an address
+
+    # What is looked after
+
+    def load(self, plan: Plan, now: float) -> None:
+        """A new plan: the picture is to be read anew after it (`picture`)."""
+        self.plan = plan
+        self._dummies = {dummy.name: dummy for dummy in plan.dummies}
+        self._uplinks = {name for dummy in plan.dummies for name in dummy.uplinks}
+        for ifindex, link in list(self._links.items()):
+            if link.name not in self._dummies and link.name not in self._uplinks:
+                self._drop(ifindex)
+        for place, way in list(self.ways.items()):
+            if not any(d.way_out and way.uplink in d.uplinks for d in plan.dummies):
+                self._send(way.close(now))
+                del self.ways[place]
+        self.groups_due = True
+
+    def picture(self, links: list[Message], addresses: list[Message], now: float) -> None:
+        """Every link and address there is, after a start, a new plan or lost events."""
+        self.resync = None
+        found = [link for m in links if (link := _link(m))]
+        there = {link.ifindex: link.name for link in found}
+        for ifindex, link in list(self._links.items()):
+            if there.get(ifindex) != link.name:
+                self._link_gone(link, now)
+        for link in found:
+            self._link_there(link, now)
+        for dummy in self._dummies.values():
+            if dummy.name not in there.values():
+                self._missing(dummy, now)
+        read = [interfaces.address(m.body) for m in addresses if m.type == interfaces.RTM_NEWADDR]
+        self._told = self._told or any(a.proto for a in read)
+        have = {(a.ifindex, a.address, a.prefixlen) for a in read}
+        for ifindex, known in self._addresses.items():
+            for a in list(known.values()):
+                if (ifindex, a.address, a.prefixlen) not in have:
+                    self._address_gone(a, now)
+        for a in read:
+            self._address_there(a, now)
+        for place in self.ways:
+            self.dirty[place] = now
+
+    # Events
+
+    def message(self, m: Message, now: float) -> None:
+        """A link's or an address's message."""
+        if m.type == interfaces.RTM_DELADDR:
+            self._address_gone(interfaces.address(m.body), now)
+        elif m.type == interfaces.RTM_NEWADDR:
+            self._address_there(interfaces.address(m.body), now)
+        elif (link := _link(m)) is None:
+            return
+        elif m.type == interfaces.RTM_DELLINK:
+            self._link_gone(self._links.get(link.ifindex, link), now)
+        else:
+            self._link_there(link, now)
+
+    def route(self, m: Message, own_port: int, now: float) -> None:
+        """A route's message: one that was taken may be answered; all of them are read again a little later."""
+        mine = routes.protocol(m.body) == routes.PROTOCOL
+        if mine and m.pid == own_port:
+            return
+        for place, way in self.ways.items():
+            if place[1] != m.body[0]:
+                continue
+            route = routes.route(m.body, place[0])
+            if route and m.type == routes.RTM_DELROUTE:
+                if mine:
+                    self._send(way.deleted(route, now))
+                elif m.pid and managers.is_manager(m.pid):
+                    self._send(way.taken(route, now))
+            if route or m.flags & _REPLACE:
+                self.dirty.setdefault(place, now + _DEBOUNCE)
+
+    def tc(self, m: Message, applying: bool) -> None:
+        """A filter's or qdisc's message. What `apply` itself puts there while it runs asks for no other pass."""
+        ifindex, _, pref, kind = netlink.tc(m.body)
+        if ifindex not in self._links:
+            return
+        gone = m.type in (netlink.RTM_DELTFILTER, netlink.RTM_DELQDISC)
+        if applying and not gone:
+            return
+        ours = PREF <= pref < PREF + PREFS or (gone and pref == 0)
+        if kind == _CLSACT if m.type in (netlink.RTM_NEWQDISC, netlink.RTM_DELQDISC) else ours:
+            self._want(f"{self._links[ifindex].name}: a filter {'went' if gone else 'changed'}")
+
+    def overrun(self, now: float) -> None:
+        """Events were lost: everything is read again, and applied."""
+        self.heals["overrun"] = self.heals.get("overrun", 0) + 1
+        self.resync = now
+        self._want("events were lost")
+
+    # Links
+
+    def _link_there(self, link: Link, now: float) -> None:
+        before = self._links.get(link.ifindex)
+        if before and before.name != link.name:
+            self._link_gone(before, now)
+            before = None
+        if link.name in self._dummies:
+            self._dummy(link, before, now)
+        elif link.name in self._uplinks:
+            self._uplink(link, before, now)
+
+    def _link_gone(self, link: Link, now: float) -> None:
+        if link.ifindex not in self._links:
+            return
+        self._drop(link.ifindex)
+        if link.name in self._dummies:
+            self._missing(self._dummies[link.name], now)
+        else:
+            self._want(f"{link.name}: gone")
+
+    def _drop(self, ifindex: int) -> None:
+        self._links.pop(ifindex, None)
+        self._addresses.pop(ifindex, None)
+        for family in (AF_INET, AF_INET6):
+            self.ways.pop((ifindex, family), None)
+            self.dirty.pop((ifindex, family), None)
+        self.groups.forget(ifindex)
+        self.groups_due = True
+
+    def _missing(self, dummy: Dummy, now: float) -> None:
+        self._heal(["deleted"], dummy.name, heal.create(dummy, self._last.get(dummy.name)), now)
+
+    def _dummy(self, link: Link, before: Link | None, now: float) -> None:
+        if link.kind != "dummy":
+            if before is None:
+                self._log(WARNING, f"{link.name}: an interface of this name is there and no dummy")
+                self._links[link.ifindex] = link
+            return
+        self._links[link.ifindex] = self._last[link.name] = link
+        if what := heal.wrong(link):
+            self._heal(what, link.name, interfaces.set_dummy(link.name), now)
+        elif before is None:
+            self._addresses.setdefault(link.ifindex, {})
+            self.groups_due = True
+
+    def _heal(self, what: list[str], name: str, mend: bytes, now: float) -> None:
+        if not self._limit.allow(now):
+            self.resync = now + 1
+            return
+        self._send(mend)
+        for kind in what:
+            self.heals[kind] = self.heals.get(kind, 0) + 1
+        self._log(WARNING, f"{name}: was {', '.join(what)}; put right")
+        self._want(f"{name}: was {', '.join(what)}")
+
+    def _uplink(self, link: Link, before: Link | None, now: float) -> None:
+        self._links[link.ifindex] = link
+        up, running = bool(link.flags & IFF_UP), bool(link.flags & IFF_RUNNING)
+        if before is None:
+            self._addresses.setdefault(link.ifindex, {})
+            self.groups_due = True
+        for family in (AF_INET, AF_INET6):
+            place = (link.ifindex, family)
+            if place not in self.ways and self._has_way(link.name):
+                self.ways[place] = WayOut(link.name, family)
+                self.ways[place].vips(self._held(link.name), now)
+                self.dirty[place] = now
+                for a in self._addresses[link.ifindex].values():
+                    if a.family == family:
+                        self.ways[place].address_added(a.address, a.prefixlen, now)
+            if way := self.ways.get(place):
+                self._send(way.link(up, now))
+                if before and (before.flags ^ link.flags) & IFF_UP:
+                    self.dirty[place] = now + _DEBOUNCE
+        if before is None or before.mac != link.mac:
+            self._want(f"{link.name}: {'there' if before is None else 'has another MAC'}")
+        elif running and not before.flags & IFF_RUNNING:
+            self._announce.update(d.name for d in self._dummies.values() if link.name in d.uplinks)
+            self._want(f"{link.name}: carrier is back")
+
+    # Addresses
+
+    def _address_there(self, a: Address, now: float) -> None:
+        known = self._addresses.get(a.ifindex)
+        if known is None or (a.address, a.prefixlen) in known:
+            return
+        link = self._links[a.ifindex]
+        self._told = self._told or a.proto != 0
+        if link.name in self._dummies:
+            if heal.made_by_kernel(a, link.mac, self._told):
+                mend = interfaces.set_dummy(link.name) + interfaces.delete_address(a)
+                self._heal(["given a link-local address"], link.name, mend, now)
+                return
+            known[a.address, a.prefixlen] = a
+            self._vips(link.name, now)
+        elif not _is_link_local(a):
+            known[a.address, a.prefixlen] = a
+            if way := self.ways.get((a.ifindex, a.family)):
+                self._send(way.address_added(a.address, a.prefixlen, now))
+                self.dirty.setdefault((a.ifindex, a.family), now + _DEBOUNCE)
+
+    def _address_gone(self, a: Address, now: float) -> None:
+        if way := self.ways.get((a.ifindex, a.family)):
+            # The one moment that counts.
+            self._send(way.address_removed(a.address, now))
+            self.dirty.setdefault((a.ifindex, a.family), now + _DEBOUNCE)
+        known = self._addresses.get(a.ifindex)
+        if known is not None and known.pop((a.address, a.prefixlen), None) is not None:
+            link = self._links[a.ifindex]
+            if link.name in self._dummies:
+                self._vips(link.name, now)
+
+    def _vips(self, dummy: str, now: float) -> None:
+        self.groups_due = True
+        for way in self.ways.values():
+            if way.uplink in self._dummies[dummy].uplinks:
+                self._send(way.vips(self._held(way.uplink), now))
+
+    def _held(self, uplink: str) -> bool:
+        return any(
+            self._vips_of(d.name)
+            for d in self._dummies.values()
+            if d.way_out and uplink in d.uplinks
+        )
+
+    def _has_way(self, uplink: str) -> bool:
+        return any(d.way_out and uplink in d.uplinks for d in self._dummies.values())
+
+    def _vips_of(self, dummy: str) -> list[Address]:
+        for ifindex, link in self._links.items():
+            if link.name == dummy:
+                return list(self._addresses.get(ifindex, {}).values())
+        return []
+
+    # What is done by the way
+
+    def join(self) -> None:
+        """The memberships that the VIPs of now need."""
+        self.groups_due = False
+        wanted: set[Membership] = set()
+        at = {link.name: ifindex for ifindex, link in self._links.items()}
+        for dummy in self._dummies.values():
+            places = [at[name] for name in dummy.uplinks if dummy.wire and name in at]
+            for a in self._vips_of(dummy.name) if places else ():
+                if a.family == AF_INET6:
+                    wanted.update((place, groups.group(a.address)) for place in places)
+        for problem in self.groups.replace(wanted):
+            self._log(WARNING, problem)
+
+    def announce(self) -> None:
+        """Lets the kernel announce the VIPs where an uplink's carrier is back; `apply` does it where it rewired."""
+        names, self._announce = self._announce, set()
+        for ifindex, link in self._links.items():
+            if link.name in names and link.name in self._dummies and self._addresses.get(ifindex):
+                self._send(interfaces.set_mac(ifindex, link.mac))
+                self._log(INFO, f"{link.name}: its VIPs are announced again")
+
+
+def _link(m: Message) -> Link | None:
+    """The link of a message; None where it is a bridge's or bond's word about a port of its own."""
+    if m.type not in (interfaces.RTM_NEWLINK, interfaces.RTM_DELLINK) or m.body[:1] != b"\0":
+        return None
+    return interfaces.link(m.body)
+
+
+def _is_link_local(a: Address) -> bool:
+    return (
+        a.family == AF_INET6
+        and struct.unpack_from("!H", a.address.ljust(2, b"\0"))[0] & 0xFFC0 == 0xFE80
+    )

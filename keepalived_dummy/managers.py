@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+"""Who is a network manager: its deletion of a route is a step of a reconfiguration, an admin's is meant to stay.
+
+A notification names the netlink port of who asked, which for a program's first socket is its process number
+(netlink(7)); the service's cgroup names the processes of a manager (Documentation/admin-guide/cgroup-v2.rst).
+"""
+
+_SERVICES = ("systemd-networkd", "NetworkManager")
+_HIERARCHIES = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd")
+
+
+def is_manager(port: int) -> bool:
+    """Whether a netlink port is that of networkd or NetworkManager."""
+    name = str(port)
+    for hierarchy in _HIERARCHIES:
+        for service in _SERVICES:
+            try:
+                with open(f"{hierarchy}/system.slice/{service}.service/cgroup.procs") as file:
+                    if name in file.read().split():
+                        return True
+            except OSError:
+                pass
+    return False

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""Unicast routes through one interface as rtnetlink messages: read, and put back by the way out.
+
+Numbers: include/uapi/linux/rtnetlink.h.
+"""
+
+import struct
+from typing import NamedTuple
+
+from keepalived_dummy.netlink import (
+    AF_INET,
+    AF_INET6,
+    CREATE,
+    DUMP,
+    EXCL,
+    Malformed,
+    attribute,
+    attributes,
+    find,
+    message,
+    u32,
+    unpack,
+)
+
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+
+PROTOCOL = 75  # a route of the way out, free in rtnetlink.h and in iproute2's rt_protos
+METRIC = 60000  # worse than any route of networkd, NetworkManager or the kernel
+
+_RTN_UNICAST, _RT_TABLE_LOCAL, _RTNH_F_ONLINK = 1, 255, 4
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
+_RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP = 9, 15, 18, 21, 22
+# source prefix, metrics (mtu and so on), router preference: kept as they are
+_KEPT = (2, 8, 20)
+_HOP = (_RTA_GATEWAY, _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP)
+
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_NEXTHOP = struct.Struct("=HBBi")
+_U32 = struct.Struct("=I")
+
+
+class Key(NamedTuple):
+    """What a packet is matched with: two routes of one key differ by metric or next hop."""
+
+    table: int
+    destination: bytes
+    length: int
+    tos: int
+
+
+class Route(NamedTuple):
+    """A route through `ifindex`, of a multipath one the hop through it; `extra` are attributes to keep, packed."""
+
+    family: int
+    key: Key
+    src_length: int
+    protocol: int
+    scope: int
+    metric: int
+    ifindex: int
+    source: bytes
+    gateway: bytes
+    extra: bytes
+
+
+def protocol(body: bytes) -> int:
+    """The protocol number of a route's message."""
+    return unpack(_ROUTE, body)[5]
+
+
+def interface(body: bytes) -> int:
+    """The interface of a route's message, 0 where it has none or several."""
+    oif = find(body[_ROUTE.size :], _RTA_OIF)
+    return u32(oif) if oif else 0
+
+
+def route(body: bytes, ifindex: int) -> Route | None:
+    """The route of an RTM_NEWROUTE or RTM_DELROUTE, None where it is none that a VIP's reply can take there.
+
+    That is: not unicast, not through `ifindex`, of the local table, link-local or a cached one.
+    """
+    family, length, src_length, tos, table, proto, scope, kind, flags = unpack(_ROUTE, body)
+    if kind != _RTN_UNICAST or family not in (AF_INET, AF_INET6) or flags & 0x200:  # RTM_F_CLONED
+        return None
+    a = dict(attributes(body, _ROUTE.size))
+    if _RTA_TABLE in a:
+        table = u32(a[_RTA_TABLE])
+    hop = _hop(a, ifindex)
+    size = 4 if family == AF_INET else 16
+    destination = a.get(_RTA_DST, b"").ljust(size, b"\0")
+    if table == _RT_TABLE_LOCAL or hop is None or _link_local(family, destination, length):
+        return None
+    return Route(
+        family,
+        Key(table, destination, length, tos),
+        src_length,
+        proto,
+        scope,
+        u32(a[_RTA_PRIORITY]) if _RTA_PRIORITY in a else 0,
+        ifindex,
+        a.get(_RTA_PREFSRC, b""),
+        hop.get(_RTA_GATEWAY) or hop.get(_RTA_VIA, b""),
+        b"".join(
+            attribute(kind, data)
+            for kind, data in sorted(({k: a[k] for k in _KEPT if k in a} | hop).items())
+        ),
+    )
+
+
+def _link_local(family: int, destination: bytes, length: int) -> bool:
+    return (
+        family == AF_INET6
+        and length >= 8
+        and (destination[0] == 0xFF or (destination[0] == 0xFE and destination[1] & 0xC0 == 0x80))
+    )
+
+
+def _hop(a: dict[int, bytes], ifindex: int) -> dict[int, bytes] | None:
+    """The attributes of the (first) next hop through `ifindex`."""
+    if _RTA_MULTIPATH in a:
+        data, offset = a[_RTA_MULTIPATH], 0
+        while len(data) - offset >= _NEXTHOP.size:
+            length, _, _, index = _NEXTHOP.unpack_from(data, offset)
+            if not _NEXTHOP.size <= length <= len(data) - offset:
+                raise Malformed(f"a next hop of {length} bytes in the {len(data) - offset} left")
+            if index == ifindex:
+                hop = dict(attributes(data[offset : offset + length], _NEXTHOP.size))
+                return {k: hop[k] for k in _HOP if k in hop}
+            offset += length + 3 & ~3
+        return None
+    if _RTA_OIF not in a or u32(a[_RTA_OIF]) != ifindex:
+        return None
+    return {k: a[k] for k in _HOP if k in a}
+
+
+def prefix(address: bytes, length: int) -> bytes:
+    """The network an address lies in."""
+    bits = 8 * len(address)
+    mask = (1 << bits) - (1 << max(0, bits - length))
+    return (int.from_bytes(address, "big") & mask).to_bytes(len(address), "big")
+
+
+def put(r: Route) -> bytes:
+    """Adds a route of ours in the place of `r`, unless it is there.
+
+    Without its source, which is the address that is gone; a gateway is on link whatever the addresses are.
+    """
+    return message(RTM_NEWROUTE, CREATE | EXCL, _body(r))
+
+
+def take(r: Route) -> bytes:
+    """Removes the route of ours in the place of `r`, and no other."""
+    return message(RTM_DELROUTE, 0, _body(r))
+
+
+def _body(r: Route) -> bytes:
+    flags = _RTNH_F_ONLINK if r.gateway else 0
+    table = r.key.table if r.key.table < 256 else 0
+    length, tos = r.key.length, r.key.tos
+    body = _ROUTE.pack(
+        r.family, length, r.src_length, tos, table, PROTOCOL, r.scope, _RTN_UNICAST, flags
+    )
+    if length:
+        body += attribute(_RTA_DST, r.key.destination)
+    for kind, number in (
+        (_RTA_OIF, r.ifindex),
+        (_RTA_PRIORITY, METRIC),
+        (_RTA_TABLE, r.key.table),
+    ):
+        body += attribute(kind, _U32.pack(number))
+    return body + r.extra
+
+
+def dump_routes(family: int, ifindex: int) -> bytes:
+    """Asks for the unicast routes through a link (the kernel may send others too, where it filters none).
+
+    `ifindex` 0: for the routes of the way out, wherever they are.
+    """
+    proto = 0 if ifindex else PROTOCOL
+    body = _ROUTE.pack(family, 0, 0, 0, 0, proto, 0, _RTN_UNICAST, 0)
+    if ifindex:
+        body += attribute(_RTA_OIF, _U32.pack(ifindex))
+    return message(RTM_GETROUTE, DUMP, body)

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: MIT
+"""The way out against a small model of the kernel's table: what is lost, what is left, what is fought."""
+
+import socket
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepalived_dummy import netlink, routes
+from keepalived_dummy.netlink import AF_INET, AF_INET6
+from keepalived_dummy.routes import Key, Route
+from keepalived_dummy.wayout import BRIDGE, GRACE, SETTLE, UNHELD, WARN, WayOut
+
+IFINDEX = 7
+
+
+def route(text: str, protocol: int = 4, metric: int = 100, table: int = 254) -> Route:
+    """'192.0.2.0/24' or 'default via 192.0.2.1'."""
+    destination, _, gateway = text.partition(" via ")
+    family = AF_INET6 if ":" in text else AF_INET
+    if destination == "default":
+        destination = "::/0" if family == AF_INET6 else "0.0.0.0/0"
+    network, length = destination.split("/")
+    via = socket.inet_pton(family, gateway) if gateway else b""
+    key = Key(table, socket.inet_pton(family, network), int(length), 0)
+    extra = netlink.attribute(5, via) if via else b""
+    scope = 0 if via else 253
+    return Route(family, key, 0, protocol, scope, metric, IFINDEX, b"", via, extra)
+
+
+NET, DEFAULT, STATIC = map(
+    route, ("192.0.2.0/24", "default via 192.0.2.1", "198.51.100.0/24 via 192.0.2.1")
+)
+OWN = [NET, DEFAULT, STATIC]
+ADDRESS = bytes([192, 0, 2, 5])
+
+
+@dataclass
+class Uplink:
+    """An uplink with its routes, as the kernel keeps them, and its way out."""
+
+    way: WayOut = field(default_factory=lambda: WayOut("ens3", AF_INET))
+    table: list[Route] = field(default_factory=list)
+    now: float = 100.0
+
+    def do(self, data: bytes) -> None:
+        for message in netlink.messages(data):
+            r = routes.route(message.body, IFINDEX)
+            assert r is not None
+            same = [o for o in self.table if (o.key, o.metric) == (r.key, r.metric)]
+            if message.type == routes.RTM_NEWROUTE and not same:
+                self.table.append(r)
+            elif message.type == routes.RTM_DELROUTE:
+                self.table = [o for o in self.table if o not in same or o.protocol != 75]
+
+    def read(self) -> None:
+        self.do(self.way.snapshot(list(self.table), self.now))
+
+    def gain(self, address: bytes = ADDRESS, length: int = 24) -> None:
+        self.do(self.way.address_added(address, length, self.now))
+
+    def lose(self, address: bytes = ADDRESS) -> None:
+        """The kernel flushes first: its message comes before, but it holds the lock until it has done so."""
+        self.table = []
+        self.do(self.way.address_removed(address, self.now))
+
+    def wait(self, seconds: float) -> None:
+        until = self.now + seconds
+        for _ in range(20):
+            due = self.way.deadline()
+            if due is None or due > until:
+                break
+            self.now = max(self.now, due)
+            self.do(self.way.tick(self.now))
+        self.now = until
+
+    def reached(self) -> set[Key]:
+        return {r.key for r in self.table}
+
+    def ours(self) -> set[Key]:
+        return {r.key for r in self.table if r.protocol == 75}
+
+
+KEYS = {r.key for r in OWN}
+
+
+@pytest.fixture
+def uplink() -> Uplink:
+    it = Uplink()
+    it.gain()
+    it.table = list(OWN)
+    it.read()
+    it.way.vips(True, it.now)
+    return it
+
+
+def test_routes_are_put_back_at_once_and_go_with_the_uplinks_own(uplink: Uplink) -> None:
+    uplink.lose()
+    assert uplink.ours() == KEYS
+    uplink.gain()
+    for r in OWN:
+        assert uplink.reached() == KEYS
+        uplink.table.append(r)
+        uplink.read()
+    assert uplink.reached() == KEYS
+    assert uplink.ours() == set()
+    assert uplink.way.since is None
+    assert uplink.way.deadline() is None
+
+
+def test_a_route_networkd_took_just_before_the_address_is_put_back(uplink: Uplink) -> None:
+    uplink.table = [NET]
+    uplink.read()
+    uplink.wait(SETTLE / 2)
+    uplink.lose()
+    assert uplink.ours() == KEYS
+
+
+def test_a_route_the_manager_takes_is_put_back_before_the_address_goes(uplink: Uplink) -> None:
+    uplink.table = [NET, STATIC]
+    uplink.do(uplink.way.taken(DEFAULT, uplink.now))
+    uplink.read()
+    assert uplink.ours() == {DEFAULT.key}
+    uplink.lose()
+    assert uplink.ours() == KEYS
+    uplink.gain()
+    uplink.table += [NET, STATIC]
+    uplink.read()
+    uplink.wait(GRACE - 1)
+    assert uplink.ours() == {DEFAULT.key}
+
+
+def test_a_route_the_manager_takes_for_good_is_let_go(uplink: Uplink) -> None:
+    uplink.table = [NET, STATIC]
+    uplink.do(uplink.way.taken(DEFAULT, uplink.now))
+    uplink.read()
+    uplink.wait(BRIDGE + 0.1)
+    assert uplink.table == [NET, STATIC]
+    uplink.lose()
+    assert uplink.ours() == {NET.key, STATIC.key}
+
+
+def test_a_route_an_admin_deleted_stays_deleted(uplink: Uplink) -> None:
+    uplink.table = [NET, STATIC]
+    uplink.read()
+    assert uplink.ours() == set()
+    uplink.wait(SETTLE + 1)
+    uplink.lose()
+    assert uplink.ours() == KEYS - {DEFAULT.key}
+
+
+def test_a_second_round_before_the_first_has_settled(uplink: Uplink) -> None:
+    uplink.lose()
+    uplink.gain()
+    uplink.table.append(NET)
+    uplink.read()
+    uplink.lose()
+    assert uplink.ours() == KEYS
+
+
+def test_what_does_not_come_back_is_forgotten(uplink: Uplink) -> None:
+    uplink.lose()
+    uplink.gain()
+    uplink.table.append(NET)
+    uplink.read()
+    uplink.wait(GRACE - 1)
+    assert uplink.ours() == KEYS - {NET.key}
+    uplink.wait(2)
+    assert uplink.table == [NET]
+    uplink.lose()
+    assert uplink.ours() == {NET.key}
+
+
+def test_another_network_wins_at_once(uplink: Uplink) -> None:
+    uplink.lose()
+    uplink.gain(bytes([203, 0, 113, 5]))
+    assert uplink.ours() == set()
+    new = route("203.0.113.0/24")
+    uplink.table = [new]
+    uplink.read()
+    uplink.wait(SETTLE + 1)
+    uplink.lose(bytes([203, 0, 113, 5]))
+    assert uplink.ours() == {new.key}
+
+
+def test_a_route_changed_by_hand_meanwhile_wins(uplink: Uplink) -> None:
+    uplink.lose()
+    other = route("default via 192.0.2.254", metric=0)
+    uplink.table.append(other)
+    uplink.read()
+    assert uplink.ours() == KEYS - {DEFAULT.key}
+    assert other in uplink.table
+    uplink.gain()
+    uplink.table += [NET, STATIC]
+    uplink.read()
+    uplink.lose()
+    (again,) = (r for r in uplink.table if r.key == DEFAULT.key)
+    assert again.gateway == other.gateway
+
+
+def test_it_stays_while_the_address_stays_away_and_warns_once(uplink: Uplink) -> None:
+    uplink.lose()
+    uplink.read()
+    uplink.wait(WARN + 1000)
+    assert uplink.ours() == KEYS
+    assert [text for priority, text in uplink.way.log if priority == 4] == [
+        "ens3: still without an IPv4 address of its own; 3 routes of the way out stay, so that VIPs are"
+        " reached. Is the DHCP server gone, has the lease run out? See 'networkctl status ens3'"
+    ]
+
+
+def test_without_a_vip_it_ends_and_a_vip_brings_it_back(uplink: Uplink) -> None:
+    uplink.do(uplink.way.vips(False, uplink.now))
+    uplink.lose()
+    uplink.wait(UNHELD - 1)
+    assert uplink.ours() == KEYS
+    uplink.wait(2)
+    assert uplink.table == []
+    uplink.do(uplink.way.vips(True, uplink.now))
+    assert uplink.ours() == KEYS
+    uplink.wait(100)
+    assert uplink.ours() == KEYS
+
+
+def test_a_vip_lost_meanwhile_leaves_ten_seconds(uplink: Uplink) -> None:
+    uplink.lose()
+    uplink.wait(60)
+    uplink.do(uplink.way.vips(False, uplink.now))
+    uplink.wait(UNHELD - 1)
+    assert uplink.ours() == KEYS
+    uplink.wait(2)
+    assert uplink.table == []
+
+
+def test_a_route_of_ours_that_is_deleted_is_put_back_but_not_for_ever(uplink: Uplink) -> None:
+    uplink.lose()
+    (ours,) = (r for r in uplink.table if r.key == DEFAULT.key)
+    for _ in range(1000):
+        uplink.table.remove(ours)
+        uplink.do(uplink.way.deleted(ours, uplink.now))
+        if ours not in uplink.table:
+            break
+    else:
+        pytest.fail("it goes on for ever")
+    assert "over and over" in uplink.way.log[-1][1]
+
+
+def test_a_deleted_route_that_is_not_needed_stays_deleted(uplink: Uplink) -> None:
+    assert uplink.way.deleted(route("default via 192.0.2.1", protocol=75), uplink.now) == b""
+
+
+def test_a_link_that_goes_down_ends_it(uplink: Uplink) -> None:
+    uplink.lose()
+    uplink.table = []
+    uplink.do(uplink.way.link(False, uplink.now))
+    assert uplink.way.since is None
+    assert uplink.way.address_removed(ADDRESS, uplink.now) == b""
+    assert uplink.way.deadline() is None
+
+
+def test_an_address_that_goes_with_a_link_that_is_down_is_not_answered(uplink: Uplink) -> None:
+    uplink.do(uplink.way.link(False, uplink.now))
+    uplink.lose()
+    assert uplink.table == []
+
+
+def test_one_of_several_addresses_takes_its_network_only() -> None:
+    it = Uplink(WayOut("ens3", AF_INET6))
+    first, second = (socket.inet_pton(AF_INET6, a) for a in ("fd00::5", "fd01::5"))
+    a, b = route("fd00::/64"), route("fd01::/64")
+    it.gain(first, 64)
+    it.gain(second, 64)
+    it.table = [a, b]
+    it.read()
+    it.table = [b]
+    it.do(it.way.address_removed(first, it.now))
+    assert (it.ours(), it.reached()) == ({a.key}, {a.key, b.key})
+    it.wait(GRACE + 1)
+    assert it.table == [b]
+
+
+def test_a_second_address_of_the_same_network_needs_nothing() -> None:
+    it = Uplink()
+    it.gain()
+    it.gain(bytes([192, 0, 2, 6]))
+    it.table = list(OWN)
+    it.read()
+    assert it.way.address_removed(ADDRESS, it.now) == b""
+
+
+def test_leftovers_of_a_run_that_was_killed_are_cleaned() -> None:
+    it = Uplink()
+    it.gain()
+    it.table = [*OWN, *(r._replace(protocol=75, metric=60000) for r in OWN)]
+    it.read()
+    assert it.table == OWN
+
+
+def test_leftovers_that_are_still_needed_are_taken_over() -> None:
+    it = Uplink()
+    left = [r._replace(protocol=75, metric=60000) for r in OWN]
+    it.table = list(left)
+    it.read()
+    assert it.ours() == KEYS
+    it.gain()
+    it.table += OWN
+    it.read()
+    assert it.table == OWN
+
+
+@pytest.mark.parametrize("address", [True, False])
+def test_a_stop_leaves_only_what_is_needed(uplink: Uplink, address: bool) -> None:
+    uplink.lose()
+    if address:
+        uplink.gain()
+    uplink.do(uplink.way.stop())
+    assert uplink.ours() == (set() if address else KEYS)
+
+
+def test_the_best_of_several_routes_is_kept() -> None:
+    it = Uplink()
+    it.gain()
+    it.table = [NET, route("default via 192.0.2.9", metric=200), DEFAULT]
+    it.read()
+    it.lose()
+    assert [r.gateway[-1] for r in it.table if r.key == DEFAULT.key] == [1]
+
+
+def test_connected_routes_come_first(uplink: Uplink) -> None:
+    sent = list(netlink.messages(uplink.way.address_removed(ADDRESS, 0)))
+    found = [routes.route(m.body, IFINDEX) for m in sent]
+    assert [r.key for r in found if r] == [NET.key, STATIC.key, DEFAULT.key]
+    assert {(r.protocol, r.metric) for r in found if r} == {(75, 60000)}
+
+
+ACTIONS = st.lists(
+    st.sampled_from(
+        ["lose", "gain", "own", "read", "other", "down", "up", "vip", "no vip", "wait"]
+    ),
+    max_size=30,
+)
+
+
+@given(ACTIONS)
+def test_whatever_happens_nothing_is_left_once_all_is_well(actions: list[str]) -> None:
+    it = Uplink()
+    it.gain()
+    it.table = list(OWN)
+    it.read()
+    for action in actions:
+        it.now += 0.05
+        match action:
+            case "lose":
+                it.lose()
+            case "gain":
+                it.gain()
+            case "own":
+                it.table += [r for r in OWN if r not in it.table]
+            case "read":
+                it.read()
+            case "other":
+                it.gain(bytes([203, 0, 113, 5]))
+            case "down" | "up":
+                it.table = [] if action == "down" else it.table
+                it.do(it.way.link(action == "up", it.now))
+            case "vip" | "no vip":
+                it.do(it.way.vips(action == "vip", it.now))
+            case "wait":
+                it.wait(20)
+    it.do(it.way.link(True, it.now))
+    it.gain()
+    it.do(it.way.address_removed(bytes([203, 0, 113, 5]), it.now))
+    it.table += [r for r in OWN if r not in it.table]
+    it.read()
+    it.wait(30)
+    it.read()
+    assert [r for r in it.table if r.protocol == 75] == []
+    assert it.way.since is None
+    it.lose()
+    assert it.ours() >= KEYS
