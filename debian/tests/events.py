@@ -1,0 +1,148 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The VIP outlives what netplan and networkd do to the uplink, with a client pinging."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import checks
+import host
+from checks import check, note
+from host import DUMMY, GENERATED, NETWORKD, UPLINK, VIP, run
+
+# Without the dummy: the VIP where keepalived puts it by default.
+ON_UPLINK = (
+    f"sed -i 's/{VIP}.*/{VIP}\\/32 dev {UPLINK}/' /etc/keepalived/keepalived.conf"
+    " && systemctl restart keepalived && sleep 2"
+)
+BACK = "rm -f /etc/keepalived/keepalived.conf; systemctl stop keepalived"
+
+
+def outlives(event: str) -> None:
+    """No ping lost, no transition, nothing seen on the dummy. Before networkd 257 the uplink's own address
+    goes for a moment, so there the figure is printed.
+    """
+    with host.watching() as seen:
+        run(event)
+    note(f"{event}: {seen}")
+    assert not seen.kernel, f"{event} touched the dummy: {seen.kernel}"
+    assert not seen.transitions, f"{event}: {seen}"
+    assert seen.sent > 0
+    assert seen.lost == 0 or host.networkd_version() < 257, f"{event}: {seen}"
+    assert seen.lost < seen.sent / 2, f"{event}: {seen}"
+
+
+@check(without=ON_UPLINK, back=BACK)
+def netplan_apply_twice() -> None:
+    outlives("netplan apply && netplan apply")
+
+
+@check(without=ON_UPLINK, back=BACK)
+def networkd_restart() -> None:
+    outlives("systemctl restart systemd-networkd")
+
+
+@check(without=ON_UPLINK, back=BACK)
+def networkctl_reconfigure() -> None:
+    outlives(f"networkctl reconfigure {UPLINK}")
+
+
+@check(without=f"{ON_UPLINK}; touch /run/systemd/network/10-netplan-{UPLINK}.network", back=BACK)
+def networkctl_reload() -> None:
+    (GENERATED / f"10-netplan-{UPLINK}.network").touch()  # else it has nothing to do
+    outlives("networkctl reload")
+
+
+UNMANAGED_OUT = (
+    "systemctl stop keepalived-dummy-generator.path;"
+    " rm -f /run/systemd/network/05-keepalived.network;"
+    " mkdir -p /etc/systemd/network && ln -sf /dev/null /etc/systemd/network/05-keepalived.network"
+)
+UNMANAGED_BACK = (
+    "rm -f /etc/systemd/network/05-keepalived.network; networkctl reload;"
+    " systemctl start keepalived-dummy-generator.path; keepalived-dummy apply"
+)
+
+
+def catch_all(match: str) -> None:
+    """A .network that matches every link, the dummy too, and gives it an address of its own."""
+    path = NETWORKD / "50-catch-all.network"
+    host.write(path, f"[Match]\n{match}\n\n[Network]\nAddress=198.51.100.1/24\n")
+    try:
+        outlives(f"networkctl reload && networkctl reconfigure {UPLINK}")
+        outlives("netplan apply")
+        assert "unmanaged" in run(f"networkctl --no-pager list {DUMMY}")
+    finally:
+        path.unlink()
+        run("networkctl reload")
+
+
+@check(without=UNMANAGED_OUT, back=UNMANAGED_BACK)
+def catch_all_by_name() -> None:
+    catch_all("Name=*")
+
+
+@check(without=UNMANAGED_OUT, back=UNMANAGED_BACK)
+def catch_all_by_type() -> None:
+    catch_all("Type=ether")
+
+
+def regenerations() -> int:
+    """How often the path unit has started its service in this boot."""
+    said = host.journal("-b -u keepalived-dummy-regenerate.service")
+    return said.count("Starting keepalived-dummy-regenerate.service")
+
+
+@check(
+    without="systemctl stop keepalived-dummy-generator.path",
+    back="systemctl start keepalived-dummy-generator.path; keepalived-dummy apply",
+)
+def netplan_try_reverted() -> None:
+    """Its revert takes away what was generated meanwhile; it is back within a second, and no loop."""
+    trial = Path("/tmp/trial.yaml")
+    trial.write_text(f"network: {{ethernets: {{{UPLINK}: {{addresses: [192.0.2.2/24]}}}}}}\n")
+    ready = Path("/run/netplan/netplan-try.ready")
+    primary, secondary = pty.openpty()  # it asks a person on a terminal
+    conf = host.CONFS / "second.conf"
+    try:
+        with host.watching() as seen:
+            trying = subprocess.Popen(
+                ["netplan", "try", "--timeout", "60", "--config-file", str(trial)],
+                stdin=secondary,
+                stdout=secondary,
+                stderr=secondary,
+            )
+            host.wait_for("netplan try waits for its answer", ready.exists, 40)
+            conf.write_text(f"[Interface]\nName={host.SECOND}\n")
+            run("keepalived-dummy apply")
+            expected = host.generated()
+            assert "90-second.netdev" in expected
+            trying.send_signal(signal.SIGINT)
+            trying.wait(60)
+            took = host.wait_for(
+                "what was generated is back", lambda: host.generated() == expected, 1
+            )
+        note(f"back {took:.1f} s after netplan try was done; {seen}")
+        assert not seen.kernel, seen.kernel
+        assert not seen.transitions, seen
+        assert seen.lost == 0 or host.networkd_version() < 257, seen
+        before = regenerations()
+        time.sleep(2)
+        assert 0 < before == regenerations(), "the generator is started again and again"
+    finally:
+        os.close(primary)
+        os.close(secondary)
+        conf.unlink(missing_ok=True)
+        trial.unlink()
+        run("keepalived-dummy apply")
+
+
+if __name__ == "__main__":
+    sys.exit(checks.main())
