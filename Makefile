@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+# Everything on a fresh Debian machine, as root: what a step needs, it installs.
+
+# The clone may belong to somebody else than root.
+GIT := git -c safe.directory='*'
+# Debian's own Python, whatever comes first in PATH: the package's dependencies are there.
+PYTHON := /usr/bin/python3
+SUITES ?= trixie
+SUITE ?= trixie
+VERSION := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
+DEB := dist/keepalived-dummy_$(VERSION)_all.deb
+VENV := build/venv
+RUFF := 0.17.6
+MYPY := 2.4.1
+
+# What a step needs of Debian's packages.
+BUILD_PACKAGES := build-essential debhelper devscripts dh-python dpkg-dev git lintian pybuild-plugin-pyproject \
+	python3-all python3-hypothesis python3-jinja2 python3-pyroute2 python3-pytest python3-setuptools
+LINT_PACKAGES := python3-venv shellcheck
+UNIT_PACKAGES := man-db mandoc python3-stdeb
+GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
+
+SOURCES = $(shell $(GIT) ls-files --cached --others --exclude-standard -- keepalived_dummy lib etc sbin debian \
+	tests/unit tests/generate tests/wire docs/man completions pyproject.toml README.md LICENSE 2>/dev/null)
+SHELL_SCRIPTS = $(shell $(GIT) ls-files --cached --others --exclude-standard | xargs -r grep -lIE '^\#!/bin/(ba)?sh' 2>/dev/null)
+PYTHON_FILES = keepalived_dummy sbin tests debian/tests
+
+step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
+
+.DELETE_ON_ERROR:
+.PHONY: help setup lint unit deb lintian autopkgtest test demo bench acceptance install debianize clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo "  SUITES=\"bookworm trixie sid\" make test: on these releases; SUITE=sid make autopkgtest, demo: on this one"
+
+# $(1): packages. Installs those that are not there.
+define packages
+	@missing=""; for p in $(1); do \
+	  dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing; } \
+	    > build/apt.log 2>&1 || { cat build/apt.log; exit 1; }; fi
+endef
+
+build:
+	@mkdir -p build dist
+
+setup: build ## install what building and testing needs
+	$(call packages,$(BUILD_PACKAGES) $(LINT_PACKAGES) $(UNIT_PACKAGES) $(GUEST_PACKAGES))
+
+$(VENV)/ready-$(RUFF)-$(MYPY): | build
+	$(call packages,python3-venv $(BUILD_PACKAGES))
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv --system-site-packages $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check ruff==$(RUFF) mypy==$(MYPY)
+	@touch $@
+
+lint: $(VENV)/ready-$(RUFF)-$(MYPY) ## ruff, mypy --strict, shellcheck
+	$(call step,lint)
+	$(call packages,$(LINT_PACKAGES))
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy keepalived_dummy
+	@$(VENV)/bin/mypy tests/unit tests/bench
+	@shellcheck $(SHELL_SCRIPTS)
+	@echo "lint: clean"
+
+unit: build ## unit tests
+	$(call step,unit tests)
+	$(call packages,$(BUILD_PACKAGES) $(UNIT_PACKAGES))
+	@$(PYTHON) -m pytest -q tests/unit
+
+deb: $(DEB) ## the package, in dist/
+
+# Built in a copy of what git tracks, or would, so the tree stays clean.
+$(DEB): $(SOURCES)
+	@mkdir -p build dist
+	$(call packages,$(BUILD_PACKAGES))
+	$(call step,package $(VERSION))
+	@rm -rf build/source && mkdir -p build/source/keepalived-dummy
+	@$(GIT) ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C build/source/keepalived-dummy
+	@cd build/source/keepalived-dummy && dpkg-buildpackage -us -uc -ui > ../build.log 2>&1 || { cat ../build.log; exit 1; }
+	@rm -f dist/*
+	@cp build/source/keepalived-dummy_* dist/
+	@ls -l dist/*.deb
+
+lintian: $(DEB) ## lintian --pedantic on the package
+	$(call step,lintian)
+	$(call packages,lintian)
+	@lintian --pedantic --fail-on error,warning,info,pedantic dist/*.changes
+	@echo "lintian: clean"
+
+autopkgtest: $(DEB) ## the package's own tests in a guest of SUITE
+	$(call step,autopkgtest on $(SUITE))
+	$(call packages,$(GUEST_PACKAGES))
+	@tests/guest/autopkgtest $(SUITE) . $(DEB)
+
+test: lint unit lintian ## all of it, on each of SUITES
+	@for suite in $(SUITES); do $(MAKE) --no-print-directory autopkgtest SUITE=$$suite || exit 1; done
+	$(call step,all passed on $(SUITES))
+
+install: $(DEB) ## build the package and install it on this very host
+	@apt-get -y install ./$(DEB)
+
+debianize: build ## derive Debian metadata with stdeb, into build/debianized
+	$(call packages,$(BUILD_PACKAGES) $(UNIT_PACKAGES))
+	@rm -rf build/debianized
+	@tests/packaging/debianize build/debianized
+
+clean: ## remove what was built; images of guests stay in build/images
+	@rm -rf dist build/source build/autopkgtest build/venv build/debianized
+	@find . -name __pycache__ -prune -exec rm -rf {} +
