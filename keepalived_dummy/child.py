@@ -2,7 +2,6 @@
 """The one child process: `apply`, started when something happened, never waited for."""
 
 import os
-import select
 import signal
 from collections.abc import Sequence
 
@@ -17,7 +16,10 @@ _MOST = 1 << 22
 
 
 class Child:
-    """A running command; its standard output is collected, its standard error is ours."""
+    """A running command; its standard output is collected, its standard error is ours.
+
+    It has the priority of any other: the unit's is for a single reflex and reset on fork (sched(7)).
+    """
 
     def __init__(self, command: Sequence[str], now: float) -> None:
         self.deadline = now + TIMEOUT
@@ -25,13 +27,11 @@ class Child:
         self.out, end = os.pipe()
         os.set_blocking(self.out, False)
         try:
-            # Not with the priority of the daemon, which is one for a single reflex.
             self._pid = os.posix_spawn(
                 command[0],
                 list(command),
                 notify.environment(),
                 file_actions=[(os.POSIX_SPAWN_DUP2, end, 1)],
-                scheduler=(os.SCHED_OTHER, os.sched_param(0)),
             )
         except OSError:
             os.close(self.out)
@@ -62,28 +62,3 @@ class Child:
         os.close(self.out)
         os.close(self.exited)
         return os.waitstatus_to_exitcode(status)
-
-    def register(self, loop: select.epoll, add: bool) -> None:
-        """Puts its two descriptors into a loop, or takes them out."""
-        for fd in (self.out, self.exited):
-            if add:
-                loop.register(fd, select.EPOLLIN)
-            else:
-                loop.unregister(fd)
-
-
-class Pace:
-    """When the next pass may start: the first few at once, then no more than one in two seconds."""
-
-    def __init__(self) -> None:
-        self._tokens, self._at = _BURST, 0.0
-
-    def next(self, now: float) -> float:
-        """The time from which on a pass may start."""
-        self._tokens = min(_BURST, self._tokens + (now - self._at) * _REFILL)
-        self._at = now
-        return now if self._tokens >= 1 else now + (1 - self._tokens) / _REFILL
-
-    def take(self) -> None:
-        """A pass starts."""
-        self._tokens -= 1

@@ -6,12 +6,10 @@ inode, on which the watch is, lives only as long as somebody holds it (fs/proc/p
 seen as to any file.
 """
 
-import contextlib
 import ctypes
 import os
 import struct
 from collections.abc import Iterable
-from pathlib import Path
 
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 _MODIFY, _ATTRIB, _CLOSE_WRITE, _MOVED, _CREATE, _DELETE = 0x2, 0x4, 0x8, 0xC0, 0x100, 0x200
@@ -19,6 +17,7 @@ _DELETE_SELF, _MOVE_SELF, _IGNORED, _ONLYDIR = 0x400, 0x800, 0x8000, 0x1000000
 _CONTENT = (
     _CLOSE_WRITE | _ATTRIB | _MOVED | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 )
+_PARENT = _CREATE | _MOVED | _ONLYDIR
 _EVENT = struct.Struct("=iIII")
 
 
@@ -37,7 +36,7 @@ class Watches:
         """Watches these and no others."""
         names: dict[int, frozenset[str]] = {}
         held: dict[int, int] = {}
-        for path in map(Path, directories):
+        for path in directories:
             self._directory(path, names)
         for file in files:
             self._file(file, held)
@@ -65,31 +64,29 @@ class Watches:
                 if known and not mask & _IGNORED and (not awaited or name in awaited):
                     concerned = True
 
-    def _directory(self, path: Path, names: dict[int, frozenset[str]]) -> None:
-        awaited: frozenset[str] = frozenset()
-        for place in (path, *path.parents):
-            mask = _CONTENT if place == path else _CREATE | _MOVED | _ONLYDIR
-            wd = self._add(str(place), mask)
-            if wd >= 0:
-                before = names.get(wd)
-                # Watched as a whole by another entry: it stays so.
-                names[wd] = (
-                    frozenset() if before == frozenset() else (before or frozenset()) | awaited
-                )
-                if not awaited or before == frozenset():
-                    self._add(str(place), _CONTENT)
-                    names[wd] = frozenset()
+    def _directory(self, path: str, names: dict[int, frozenset[str]]) -> None:
+        place, awaited = path, ""
+        while (wd := self._add(place, _PARENT if awaited else _CONTENT)) < 0:
+            if place in ("/", ""):
                 return
-            awaited = frozenset([place.name])
+            place, awaited = os.path.split(place)
+        whole = names.get(wd) == frozenset()  # by another entry
+        if awaited and not whole:
+            names[wd] = names.get(wd, frozenset()) | {awaited}
+        else:
+            self._add(place, _CONTENT)
+            names[wd] = frozenset()
 
     def _file(self, file: str, held: dict[int, int]) -> None:
-        with contextlib.suppress(OSError):
+        try:
             fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-            wd = self._add(f"/proc/self/fd/{fd}", _MODIFY)
-            if wd < 0 or wd in held:
-                os.close(fd)
-            else:
-                held[wd] = fd
+        except OSError:
+            return
+        wd = self._add(f"/proc/self/fd/{fd}", _MODIFY)
+        if wd < 0 or wd in held:
+            os.close(fd)
+        else:
+            held[wd] = fd
 
     def _add(self, path: str, mask: int) -> int:
         return int(self._libc.inotify_add_watch(self.fd, os.fsencode(path), mask))

@@ -2,7 +2,8 @@
 """Who is a network manager: its deletion of a route is a step of a reconfiguration, an admin's is meant to stay.
 
 A notification names the netlink port of who asked, which for a program's first socket is its process number
-(netlink(7)); the service's cgroup names the processes of a manager (Documentation/admin-guide/cgroup-v2.rst).
+(netlink(7)). networkd mostly has its socket from systemd (systemd-networkd.socket), and so port 1; else the service's
+cgroup names the process.
 """
 
 _SERVICES = ("systemd-networkd", "NetworkManager")
@@ -11,6 +12,8 @@ _HIERARCHIES = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd")
 
 def is_manager(port: int) -> bool:
     """Whether a netlink port is that of networkd or NetworkManager."""
+    if port == 1:
+        return True
     name = str(port)
     for hierarchy in _HIERARCHIES:
         for service in _SERVICES:

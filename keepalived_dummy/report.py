@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""What the daemon knows, for `status` and monitoring: /run/keepalived-dummy/state.json."""
+
+import json
+import os
+import time
+
+from keepalived_dummy.host import Host
+from keepalived_dummy.netlink import AF_INET
+
+
+def report(host: Host, now: float, event: float) -> bytes:
+    """The file's content; times in it are seconds since 1970. `now` is the steady clock of the way out."""
+    wall = time.time()
+    ways = [
+        {
+            "uplink": way.uplink,
+            "family": "inet" if family == AF_INET else "inet6",
+            "known": way.known,
+            "in_use": way.placed,
+            "since": None if way.since is None else round(wall - (now - way.since), 3),
+            "times": way.times,
+            "seconds": round(way.seconds, 3),
+        }
+        for (_, family), way in host.ways.items()
+    ]
+    content = {
+        "pid": os.getpid(),
+        "heals": host.heals,
+        "way_out": ways,
+        "memberships": len(host.groups),
+        "memberships_failed": len(host.groups.failed),
+        "sockets": host.groups.sockets,
+        "missing": list(host.plan.missing),
+        "problems": list(host.plan.problems),
+        "last_event": round(event, 3),
+    }
+    return json.dumps(content, indent=1).encode() + b"\n"

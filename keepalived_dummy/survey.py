@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Reads what there is from the kernel, for the host to compare with what it knows."""
+
+import errno
+import time
+from collections.abc import Callable
+
+from keepalived_dummy import interfaces, kernel, routes
+from keepalived_dummy.host import Host
+from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
+from keepalived_dummy.state import ERR, log
+
+_REST = 10  # times what a reading took, until the next: a table of a million routes is not read over and over
+
+
+class Survey:
+    """A socket for dumps, and what is read through it."""
+
+    def __init__(self, host: Host, send: Callable[[bytes], None]) -> None:
+        self._host, self._send = host, send
+        self._socket = kernel.open_dump_socket()
+        self._rested = 0.0
+
+    def deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        times = [max(due, self._rested) for due in self._host.dirty.values()]
+        if self._host.resync is not None:
+            times.append(self._host.resync)
+        return min(times) if times else None
+
+    def tick(self, now: float) -> bool:
+        """Reads what is due; whether it did."""
+        host = self._host
+        if host.resync is not None and now >= host.resync:
+            self.picture(now)
+        if now < self._rested:
+            return False
+        due = [place for place, time_ in host.dirty.items() if now >= time_]
+        for place in due:
+            self._routes(place)
+        if due:
+            self._rested = now + _REST * (time.monotonic() - now)
+        return bool(due)
+
+    def picture(self, now: float) -> None:
+        """Every link and address."""
+        try:
+            links = kernel.dump(self._socket, interfaces.dump_links())
+            addresses = kernel.dump(self._socket, interfaces.dump_addresses())
+        except OSError as problem:
+            log(ERR, f"netlink: {problem}")
+            self._host.resync = now + 1
+            return
+        self._host.picture(links, addresses, now)
+
+    def clean(self) -> None:
+        """Takes routes of ours from where no way out is (any more): an earlier run was killed."""
+        for family in (AF_INET, AF_INET6):
+            for m in self._dump(0, family):
+                ifindex = routes.interface(m.body)
+                route = routes.route(m.body, ifindex)
+                left = (ifindex, family) not in self._host.ways
+                if left and route and route.protocol == routes.PROTOCOL:
+                    self._send(routes.take(route))
+
+    def _routes(self, place: tuple[int, int]) -> None:
+        del self._host.dirty[place]
+        if way := self._host.ways.get(place):
+            read = [routes.route(m.body, place[0]) for m in self._dump(*place)]
+            self._send(way.snapshot([r for r in read if r], time.monotonic()))
+
+    def _dump(self, ifindex: int, family: int) -> list[Message]:
+        try:
+            found = kernel.dump(self._socket, routes.dump_routes(family, ifindex))
+        except OSError as problem:
+            if problem.errno not in (errno.ENODEV, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+                log(ERR, f"netlink: {problem}")
+            return []
+        return [m for m in found if m.type == routes.RTM_NEWROUTE]
