@@ -61,7 +61,8 @@ def test_cookies_of_every_kind(kind: str, place: int) -> None:
 
 def test_link() -> None:
     mac = bytes.fromhex("02aabbccdd01")
-    assert interfaces.link(captured("link")) == Link(6, 0x10043, "kd9", "dummy", mac, 1400, 1)
+    found = interfaces.link(captured("link"))
+    assert found == Link(6, 0x10043, "kd9", "dummy", mac, 1400, 1, hardware=1)  # ARPHRD_ETHER
 
 
 ADDRESSES = {
