@@ -20,15 +20,16 @@ LINT_PACKAGES := python3-venv shellcheck
 UNIT_PACKAGES := man-db mandoc python3-stdeb
 GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
 
-SOURCES = $(shell $(GIT) ls-files --cached --others --exclude-standard -- keepalived_dummy lib etc sbin debian \
-	tests/unit tests/generate tests/wire docs/man completions pyproject.toml README.md LICENSE 2>/dev/null)
+# What the package is made of: another digest of it, another build.
+SOURCES := keepalived_dummy lib etc sbin debian tests/unit tests/generate tests/wire tests/adopt docs/man completions \
+	pyproject.toml README.md LICENSE
 SHELL_SCRIPTS = $(shell $(GIT) ls-files --cached --others --exclude-standard | xargs -r grep -lIE '^\#!/bin/(ba)?sh' 2>/dev/null)
 PYTHON_FILES = keepalived_dummy sbin tests debian/tests
 
 step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
-.PHONY: help setup lint unit deb lintian autopkgtest test demo bench acceptance install debianize clean
+.PHONY: force help setup lint unit deb lintian autopkgtest test demo bench acceptance install debianize clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,8 +44,8 @@ define packages
 	    > build/apt.log 2>&1 || { cat build/apt.log; exit 1; }; fi
 endef
 
-build:
-	@mkdir -p build dist
+build dist:
+	@mkdir -p $@
 
 setup: build ## install what building and testing needs
 	$(call packages,$(BUILD_PACKAGES) $(LINT_PACKAGES) $(UNIT_PACKAGES) $(GUEST_PACKAGES))
@@ -73,14 +74,18 @@ unit: build ## unit tests
 
 deb: $(DEB) ## the package, in dist/
 
+build/digest: force | build
+	@$(GIT) ls-files -z --cached --others --exclude-standard -- $(SOURCES) | \
+	  tar -c --null -T - --sort=name --mtime=@0 --owner=0 --group=0 | sha256sum > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
 # Built in a copy of what git tracks, or would, so the tree stays clean.
-$(DEB): $(SOURCES)
-	@mkdir -p build dist
+$(DEB): build/digest | dist
 	$(call packages,$(BUILD_PACKAGES))
 	$(call step,package $(VERSION))
 	@rm -rf build/source && mkdir -p build/source/keepalived-dummy
 	@$(GIT) ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C build/source/keepalived-dummy
-	@cd build/source/keepalived-dummy && dpkg-buildpackage -us -uc -ui > ../build.log 2>&1 || { cat ../build.log; exit 1; }
+	@cd build/source/keepalived-dummy && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -us -uc -ui > ../build.log 2>&1 || { cat ../build.log; exit 1; }
 	@rm -f dist/*
 	@cp build/source/keepalived-dummy_* dist/
 	@ls -l dist/*.deb
