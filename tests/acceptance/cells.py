@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""Cells of the matrix that are no event of an administrator: a node that waits, a dead server, a later change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import guest
+from guest import run, say
+from pings import Pinger
+from testbed import ADDRESS4, LAN, LEASE, UPLINK, VIP4, Pieces, Testbed, holds, journal
+
+ALL = Pieces()
+PROTOCOL = 75  # of the way out's routes
+
+
+def ours() -> str:
+    """The routes of the way out that are in place now."""
+    return run(f"ip route show proto {PROTOCOL}; ip -6 route show proto {PROTOCOL}").strip()
+
+
+def uplink_has(family: int) -> bool:
+    return "scope global" in run(f"ip -{family} -o address show dev {UPLINK}")
+
+
+def backup(bed: Testbed, way_out: bool) -> dict[str, Any]:
+    """A fast BACKUP at rp_filter 2 whose uplink has no address for a second: it must go on hearing the master.
+
+    fib_validate_source drops an advert that comes in on an interface with neither address nor reverse route.
+    """
+    fast = Testbed(bed.work, interval=0.05)
+    try:
+        fast.build("static")
+        fast.peer_up(priority=250)
+        guest.wait_for("the peer is master", lambda: "Entering MASTER" in peer_log(fast))
+        fast.host_up(Pieces(way_out=way_out), priority=50)
+        time.sleep(3)
+        cursor = fast.cursor()
+        for _ in range(3):
+            run(f"ip address flush dev {UPLINK} scope global")
+            time.sleep(1)
+            run(f"ip address add {ADDRESS4}/24 dev {UPLINK}")
+            time.sleep(1)
+        for command in ("netplan apply", f"networkctl reconfigure {UPLINK}"):
+            run(command)
+            time.sleep(3)
+        host, peer = fast.entered(cursor)
+    finally:
+        fast.close()
+    masters = host.count("MASTER")
+    return {
+        "cell": f"fast BACKUP, rp_filter 2, {'all pieces' if way_out else 'no way out'}",
+        "host": host,
+        "peer": peer,
+        "wrong": wrong_if(bool(host or peer) == way_out, f"{masters} times a second master"),
+    }
+
+
+def peer_log(bed: Testbed) -> str:
+    return (bed.work / "peer.log").read_text()
+
+
+def wrong_if(bad: bool, text: str) -> str:
+    return text if bad else ""
+
+
+def dead_server(bed: Testbed, way_out: bool) -> dict[str, Any]:
+    """The DHCP server dies and the lease runs out: the VIP stays reachable on the LAN, and the journal says so."""
+    bed.build("dhcp")
+    bed.host_up(Pieces(way_out=way_out))
+    bed.settle()
+    bed.peer_up()
+    time.sleep(3)
+    cursor = bed.cursor()
+    client = Pinger(LAN, VIP4)
+    bed.dhcp_down()
+    try:
+        guest.wait_for("the lease runs out", lambda: not uplink_has(4), LEASE + 30, 0.5)
+        time.sleep(15)
+    finally:
+        pings = client.stop()
+    host, peer = bed.entered(cursor)
+    said = journal(cursor, "-u keepalived-dummy -p warning")
+    bed.close()
+    lost = len(pings.lost())
+    warned = "DHCP server" in said
+    good = not host and not peer and lost == 0 and warned
+    return {
+        "cell": f"lease runs out, server dead, {'all pieces' if way_out else 'no way out'}",
+        "host": host,
+        "peer": peer,
+        "sent": pings.sent,
+        "lost": lost,
+        "warned": warned,
+        "journal": said.splitlines(),
+        "wrong": wrong_if(good != way_out, f"{lost} of {pings.sent} pings lost, warned: {warned}"),
+    }
+
+
+def admin(bed: Testbed, way_out: bool) -> dict[str, Any]:
+    """What an administrator sets while the way out is in place, and after, wins at once and stays."""
+    bed.build("static")
+    bed.host_up(Pieces(way_out=way_out))
+    bed.settle()
+    found: dict[str, str] = {}
+    run(f"ip -4 address flush dev {UPLINK} scope global")
+    time.sleep(0.5)
+    found["in place"] = ours()
+    run(f"ip route replace 203.0.113.0/24 dev {UPLINK} scope link")
+    run(f"ip route replace default dev {UPLINK} scope link")
+    found["default by hand"] = run("ip -o route get 198.51.100.99")
+    run(f"ip address add 198.51.100.1/24 dev {UPLINK}")
+    time.sleep(0.5)
+    found["ours after another prefix"] = ours()
+    found["old prefix"] = run("ip route show 192.0.2.0/24")
+    found["by hand, kept"] = run("ip route show 203.0.113.0/24")
+    run("networkctl reconfigure " + UPLINK)
+    time.sleep(4)
+    run(f"ip route delete default dev {UPLINK}")  # in the admin's right mind or not
+    time.sleep(4)
+    found["default deleted"] = run(f"ip route show default dev {UPLINK}").strip()
+    found["ours at the end"] = ours()
+    bed.close()
+    wrong = [
+        name
+        for name, bad in (
+            ("the way out was not in place", way_out and not found["in place"]),
+            ("our default hides the one by hand", f"proto {PROTOCOL}" in found["default by hand"]),
+            ("ours stay beside another prefix", bool(found["ours after another prefix"])),
+            ("a route by hand is gone", "203.0.113.0" not in found["by hand, kept"]),
+            ("a deleted default came back", bool(found["default deleted"])),
+            ("ours stay at the end", bool(found["ours at the end"])),
+        )
+        if bad
+    ]
+    return {
+        "cell": f"a later change by hand, {'all pieces' if way_out else 'no way out'}",
+        "seen": found,
+        "wrong": "; ".join(wrong),
+    }
+
+
+def crashed(bed: Testbed, restarted: bool) -> dict[str, Any]:
+    """keepalived killed with -9 leaves its VIPs, which go on answering beside the new master's: until it is
+    started again, which takes them away. The package's drop-in has systemd do that."""
+    drop_in = "/run/systemd/system/keepalived.service.d/zz-harness.conf"
+    bed.build("static")
+    if not restarted:
+        run(
+            f"mkdir -p {drop_in.rpartition('/')[0]}; printf '[Service]\\nRestart=no\\n' > {drop_in}"
+        )
+        run("systemctl daemon-reload")
+    try:
+        bed.host_up(ALL)
+        bed.settle()
+        bed.peer_up()
+        time.sleep(3)
+        begin = time.monotonic()
+        run("systemctl kill -s KILL keepalived")
+        while holds(VIP4) and time.monotonic() - begin < 20:
+            time.sleep(0.02)
+        took = time.monotonic() - begin
+        time.sleep(5)
+    finally:
+        run(f"rm -f {drop_in}; systemctl daemon-reload")
+        bed.close()
+    gone = took < 20
+    return {
+        "cell": f"keepalived kill -9, {'restarted by systemd' if restarted else 'no Restart='}",
+        "VIP left behind for, s": round(took, 2) if gone else None,
+        "wrong": wrong_if(
+            gone != restarted, "the killed node's VIP stays" if not gone else "it went"
+        ),
+    }
+
+
+CELLS: tuple[tuple[Callable[[Testbed, bool], dict[str, Any]], bool], ...] = (
+    (backup, True),
+    (backup, False),
+    (admin, True),
+    (crashed, True),
+    (crashed, False),
+    (dead_server, True),
+    (dead_server, False),
+)
+SHORT = 3  # as many of them, from the first, in a short run
+
+
+def run_all(bed: Testbed, short: bool) -> list[dict[str, Any]]:
+    """All cells, one by one; one that can't be run says why in `wrong`."""
+    made = []
+    for cell, whole in CELLS[:SHORT] if short else CELLS:
+        say(f"cell: {cell.__name__}, {'whole' if whole else 'a piece out'}")
+        try:
+            made.append(cell(bed, whole))
+        except RuntimeError as error:
+            made.append({"cell": cell.__name__, "wrong": str(error)})
+            bed.close()
+        say(f"  {made[-1]}")
+    return made

@@ -1,0 +1,290 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The matrix: what happens to the host, against what the client and both VRRP nodes see of it.
+
+Runs in a guest, as root, and leaves matrix.json in the folder --results. Every row is a client that pings both
+VIPs at 100/s from the first event to the last: each ping of it is accounted for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cells
+import events
+import guest
+from guest import run, say
+from pings import Pinger, Pings
+from testbed import DUMMY, LAN, VIP4, VIP6, Pieces, Testbed, holds, journal
+
+ALL = Pieces()
+WITHOUT = (Pieces(way_out=False), Pieces(pinned=False), Pieces(on_dummy=False))
+
+# After an event, the time in which its consequences show: a master that went to FAULT is back after
+# three adverts and a little.
+CONSEQUENCES = 5.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """An event of a row, as it went. Times are seconds of the guest's clock."""
+
+    name: str
+    start: float
+    done: float
+    end: float
+    host: list[str]
+    peer: list[str]
+    restarted: bool
+
+
+class Trace:
+    """The kernel's own account of addresses, routes and links while a row runs (`ip monitor`)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        words = ["ip", "-ts", "monitor", "link", "address", "route"]
+        self._process = guest.start(words, path)
+
+    def stop(self) -> None:
+        guest.stop(self._process)
+
+    def around(self, moment: float, width: float = 0.4) -> list[str]:
+        """Its lines within `width` seconds of a moment."""
+        found = []
+        for line in self._path.read_text().splitlines():
+            match = re.match(r"\[(\d+-\d+-\d+T[\d:]+\.\d+)\] ", line)
+            if match:
+                stamp, _, fraction = match[1].partition(".")
+                when = time.mktime(time.strptime(stamp, "%Y-%m-%dT%H:%M:%S")) + float(
+                    f"0.{fraction}"
+                )
+                if abs(when - moment) <= width:
+                    found.append(line)
+        return found
+
+
+def keepalived_pid() -> str:
+    return run("systemctl show --value -p MainPID keepalived").strip()
+
+
+def window(bed: Testbed, event: events.Event) -> Window:
+    """Let an event happen, and wait for its consequences."""
+    cursor, pid = bed.cursor(), keepalived_pid()
+    start = time.time()
+    event.run()
+    done = time.time()
+    events.over()
+    time.sleep(CONSEQUENCES)
+    host, peer = bed.entered(cursor)
+    return Window(event.name, start, done, time.time(), host, peer, keepalived_pid() != pid)
+
+
+def account(pings: Pings, one: Window) -> dict[str, int]:
+    """What of a row's pings falls into an event: sent (of the clock), lost, and the longest gap in ms."""
+    lost = [n for n, when in pings.lost().items() if one.start <= when < one.end]
+    inside = Pings(
+        0,
+        {n: when for n, when in pings.answers.items() if one.start <= when < one.end},
+        one.start,
+        one.end,
+    )
+    return {"sent": len(inside.answers) + len(lost), "lost": len(lost), "gap": round(inside.gap())}
+
+
+def row(bed: Testbed, how: str, pieces: Pieces, chosen: list[events.Event]) -> dict[str, Any]:
+    """One row of the matrix, from a fresh start."""
+    say(f"row: {how}, {pieces}")
+    bed.build(how)
+    bed.host_up(pieces)
+    bed.settle()
+    bed.peer_up()
+    time.sleep(2)
+    trace = Trace(bed.work / f"trace-{how}-{pieces}".replace(" ", "-"))
+    cursor = bed.cursor()
+    clients = {"IPv4": Pinger(LAN, VIP4), "IPv6": Pinger(LAN, VIP6)}
+    time.sleep(0.5)
+    windows = []
+    try:
+        for event in chosen:
+            windows.append(window(bed, event))
+            one = windows[-1]
+            states = f"host {'/'.join(one.host) or '-'}, peer {'/'.join(one.peer) or '-'}"
+            say(f"  {one.name}: {one.done - one.start:.1f} s, {states}")
+            if not holds(VIP4):
+                guest.wait_for("the host is master again", lambda: holds(VIP4), 30)
+    finally:
+        seen = {family: client.stop() for family, client in clients.items()}
+        trace.stop()
+        bed.close()
+    made = [
+        {
+            "event": one.name,
+            "host": one.host,
+            "peer": one.peer,
+            "keepalived restarted": one.restarted,
+            **{family: account(pings, one) for family, pings in seen.items()},
+        }
+        for one in windows
+    ]
+    for entry in made:
+        say(f"  {entry['event']}: {entry['IPv4']} {entry['IPv6']}")
+    why = explain(seen, trace, cursor) if pieces == ALL else []
+    return {"uplink": how, "pieces": str(pieces), "events": made, "trace of lost pings": why}
+
+
+def explain(seen: dict[str, Pings], trace: Trace, cursor: str) -> list[dict[str, Any]]:
+    """For each loss: the kernel's events and the daemon's words around it."""
+    found: list[dict[str, Any]] = []
+    last = 0.0
+    for family, pings in seen.items():
+        for number, when in pings.lost().items():
+            if when - last > 1 and len(found) < 20:
+                last = when
+                clock = time.strftime("%H:%M:%S", time.localtime(when))
+                said = [
+                    x for x in journal(cursor, "-u keepalived-dummy").splitlines() if clock in x
+                ]
+                kernel = trace.around(when)
+                found.append(
+                    {"family": family, "ping": number, "at": when, "kernel": kernel, "daemon": said}
+                )
+    return found
+
+
+def install(bed: Testbed) -> dict[str, Any]:
+    """The package installed on a host that has its VIPs live on a dummy made by hand.
+
+    IPv6 is not answered there before, as the recipe has it.
+    """
+    say("install, over a dummy made by hand")
+    bed.build("static")
+    run(f"ip link add {DUMMY} type dummy && ip link set {DUMMY} up")
+    bed.host_up(ALL)
+    guest.wait_for("the host holds the VIP", lambda: holds(VIP4))
+    bed.peer_up()
+    time.sleep(3)
+    clients = {"IPv4": Pinger(LAN, VIP4), "IPv6": Pinger(LAN, VIP6)}
+    time.sleep(0.5)
+    one = window(bed, events.Event("installed", _install))
+    seen = {family: client.stop() for family, client in clients.items()}
+    bed.close()
+    first = min((t for t in seen["IPv6"].answers.values()), default=None)
+    entry = {
+        "event": one.name,
+        "host": one.host,
+        "peer": one.peer,
+        "keepalived restarted": one.restarted,
+        "IPv4": account(seen["IPv4"], one),
+        "IPv6 answered after, s": None if first is None else round(first - one.start, 1),
+    }
+    say(f"  {entry}")
+    return {"uplink": "static", "pieces": "installed live", "events": [entry]}
+
+
+def _install() -> None:
+    run(f"DEBIAN_FRONTEND=noninteractive dpkg -i {events.package()}")
+
+
+def needed(how: str, pieces: str) -> bool:
+    """Whether this networkd takes the uplink's address away, so that the piece is missed.
+
+    From 257 on it keeps what is static (systemd pull request 34989), and keepalived and the replies with it.
+    """
+    return guest.networkd() < 257 or how == "dhcp" or pieces == "VIP on the uplink"
+
+
+# A client does not notice one ping of a thousand; the emulated machine loses some with nothing going on.
+SINGLE = 0.001
+
+
+def verdicts(rows: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with the rows; empty where all is as it should be."""
+    wrong = []
+    for one in rows:
+        where = f"{one['uplink']}, {one['pieces']}"
+        whole = one["pieces"] in (str(ALL), "installed live")
+        moved = [e for e in one["events"] if e["host"] or e["peer"] or e["keepalived restarted"]]
+        lost = {
+            family: sum(e[family]["lost"] for e in one["events"] if family in e)
+            for family in ("IPv4", "IPv6")
+        }
+        sent = sum(e["IPv4"]["sent"] for e in one["events"])
+        if whole:
+            wrong += [f"{where}: {e['event']}: {e['host']} {e['peer']}" for e in moved]
+            wrong += [
+                f"{where}: {n} of {sent} {family} pings lost"
+                for family, n in lost.items()
+                if n > sent * SINGLE
+            ]
+        elif needed(one["uplink"], one["pieces"]) and not moved and not max(lost.values()):
+            wrong.append(f"{where}: nothing failed, so the row above proves nothing")
+    return wrong
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("/tmp/acceptance"))
+    parser.add_argument("--short", action="store_true", help="the decisive events alone")
+    parser.add_argument("--cells", action="store_true", help="the cells alone")
+    parser.add_argument("--uplink", choices=["static", "dhcp"], action="append")
+    parser.add_argument("--event", action="append", help="these events alone")
+    return parser.parse_args()
+
+
+def rows(bed: Testbed, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """All rows that were asked for."""
+    made = []
+    if not Path("/usr/sbin/keepalived-dummy").exists():
+        made.append(install(bed))
+    for how in args.uplink or (["dhcp"] if args.short else ["static", "dhcp"]):
+        wanted = [
+            e
+            for e in events.EVENTS
+            if (how == "dhcp" or not e.dhcp_only)
+            and (e.name in args.event if args.event else not args.short or e.name in events.SHORT)
+        ]
+        made.append(row(bed, how, ALL, wanted))
+        for pieces in WITHOUT:
+            made.append(row(bed, how, pieces, [e for e in wanted if e.quick]))
+    return made
+
+
+def main() -> int:
+    args = parse()
+    args.results.mkdir(parents=True, exist_ok=True)
+    os.environ["LC_ALL"] = "C.UTF-8"
+    result: dict[str, Any] = {"date": guest.now(), "rows": [], "cells": []}
+    bed = Testbed(args.results)
+    try:
+        if not args.cells:
+            result["rows"] = rows(bed, args)
+        result["cells"] = cells.run_all(bed, args.short)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        result["error"] = str(error)
+        print(
+            f"{error}\n{run('ip address; ip route; networkctl list', check=False)}", file=sys.stderr
+        )
+    finally:
+        bed.close()
+    result["versions"] = guest.versions()
+    result["wrong"] = verdicts(result["rows"])
+    result["wrong"] += [f"{c['cell']}: {c['wrong']}" for c in result["cells"] if c["wrong"]]
+    result["wrong"] += [result["error"]] if "error" in result else []
+    (args.results / "matrix.json").write_text(json.dumps(result, indent=1) + "\n")
+    for line in result["wrong"]:
+        say(f"WRONG: {line}")
+    return 1 if result["wrong"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

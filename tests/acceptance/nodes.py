@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: MIT
+"""Pairs of VRRP nodes in namespaces of one guest, a switch between them and a client, in four forms side by side.
+
+A form is how a node holds its VIPs: on the uplink, with use_vmac, on a dummy as the published recipe has it (but up), and
+on a dummy of this package. Each form has its own pair of nodes, its own VRID and VIPs, all on one switch,
+so that they are measured in turn without being set up anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from guest import run, socket_in, start, stop, wait_for, wipe, write
+
+SWITCH, CLIENT = "kd-switch", "kd-client"
+FORMS = ("uplink", "vmac", "recipe", "dummy")
+UPLINK, DUMMY = "eth0", "keepalived0"
+VRRP_PROTOCOL = 112
+_STATE = re.compile(r"\(VI_1\) Entering (\w+) STATE")
+
+# The nodes have /run for themselves, so that what runs in them does not meet the guest's own.
+_PRIVATE = "mount -t tmpfs tmpfs /run && mkdir -p /run/keepalived /run/keepalived-dummy /run/systemd/network"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all nodes have in common: VIPs of each family, the advert interval in s, more lines."""
+
+    vips4: int = 1
+    vips6: int = 1
+    interval: float = 0.1
+    nopreempt: bool = True
+
+
+@dataclass
+class Node:
+    """One node of a pair."""
+
+    form: str
+    number: int  # 1 or 2
+    vrid: int
+    plan: Plan
+    work: Path
+    tracked: Path | None = None
+    keepalived: subprocess.Popen[bytes] | None = None
+    daemon: subprocess.Popen[bytes] | None = None
+    _read: int = 0
+    _seen: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its namespace."""
+        return f"kd-{self.form}{self.number}"
+
+    @property
+    def port(self) -> str:
+        """Its port of the switch."""
+        return f"{self.form}{self.number}"
+
+    @property
+    def log(self) -> Path:
+        return self.work / f"{self.name}.log"
+
+    @property
+    def device(self) -> str:
+        return DUMMY if self.form in ("recipe", "dummy") else UPLINK
+
+    def vips(self) -> tuple[list[str], list[str]]:
+        return vips4(self.vrid, self.plan.vips4), vips6(self.vrid, self.plan.vips6)
+
+    def conf(self) -> str:
+        """Its keepalived.conf. The first 100 IPv4 VIPs are in the adverts, which have room for 255."""
+        four, six = self.vips()
+        device = "" if self.form == "vmac" else f" dev {self.device}"
+        lines = [f"        {vip}/32{device}" for vip in four]
+        excluded = [*lines[100:], *(f"        {vip}/128{device}" for vip in six)]
+        vmac = f"    use_vmac vr{self.vrid}\n    vmac_xmit_base\n" if self.form == "vmac" else ""
+        track = preempt = ""
+        head = "global_defs {\n    vrrp_version 3\n}\n"
+        priority = 100
+        if self.plan.nopreempt:
+            preempt = "    nopreempt\n"
+        elif self.number == 2 and self.tracked:
+            priority = 90
+            head += f"track_file way {{\n    file {self.tracked}\n    weight 1\n}}\n"
+            track = "    track_file {\n        way\n    }\n"
+        return f"""{head}vrrp_instance VI_1 {{
+    interface {UPLINK}
+    state BACKUP
+    virtual_router_id {self.vrid}
+    priority {priority}
+    advert_int {self.plan.interval}
+    mcast_src_ip 10.9.{self.vrid}.{self.number}
+{preempt}{vmac}{track}    virtual_ipaddress {{
+{chr(10).join(lines[:100])}
+    }}
+    virtual_ipaddress_excluded {{
+{chr(10).join(excluded)}
+    }}
+}}
+"""
+
+    def build(self) -> None:
+        """Its namespace, its link to the switch, its configuration, and its dummy where the form has one."""
+        etc = Path("/etc/netns") / self.name  # ip-netns(8) lays it over /etc
+        write(etc / "keepalived" / "keepalived.conf", self.conf())
+        run(f"""set -e
+            ip netns add {self.name}
+            ip -n {self.name} link set lo up
+            ip -n {SWITCH} link add {self.port} type veth peer name {UPLINK} netns {self.name}
+            ip -n {SWITCH} link set {self.port} master br0 up
+            ip -n {self.name} link set {UPLINK} addrgenmode none up
+            ip -n {self.name} address add 10.9.{self.vrid}.{self.number}/16 dev {UPLINK}
+            ip -n {self.name} address add fd09::{self.vrid:x}:{self.number}/64 dev {UPLINK} nodad""")
+        if self.form == "recipe":
+            run(
+                f"ip -n {self.name} link add {DUMMY} type dummy; ip -n {self.name} link set {DUMMY} up"
+            )
+        if self.form == "dummy":
+            write(etc / "keepalived-dummy.d" / "keepalived.conf", "[Interface]\n")
+            self.daemon = self.inside(
+                "exec keepalived-dummy daemon", self.work / f"{self.name}.daemon"
+            )
+            wait_for(f"{self.name} is wired", self.wired)
+
+    def wired(self) -> bool:
+        return "mirred" in run(f"tc -n {self.name} filter show dev {UPLINK} ingress", check=False)
+
+    def inside(self, command: str, log: Path) -> subprocess.Popen[bytes]:
+        """Start a command in the node, with a /run of its own."""
+        words = ["ip", "netns", "exec", self.name, "unshare", "--mount", "sh", "-c"]
+        return start([*words, f"{_PRIVATE} && {command}"], log)
+
+    def up(self) -> None:
+        """Start keepalived."""
+        self.keepalived = self.inside("exec keepalived -n -l", self.log)
+
+    def down(self, sig: int) -> None:
+        """End keepalived and its children with a signal, at once: the event itself, so nothing is run for it."""
+        if self.keepalived:
+            for pid in (*children(self.keepalived.pid), self.keepalived.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    if sig == signal.SIGKILL or pid == self.keepalived.pid:
+                        os.kill(pid, sig)
+
+    def reap(self) -> None:
+        """Wait for a keepalived that was ended."""
+        stop(self.keepalived)
+        self.keepalived = None
+
+    def states(self) -> list[str]:
+        """All states it has entered; of its log only what is new is read."""
+        if self.log.exists():
+            with self.log.open("rb") as log:
+                log.seek(self._read)
+                new = log.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read += len(whole)
+            self._seen += _STATE.findall(whole.decode(errors="replace"))
+        return self._seen
+
+    def state(self) -> str:
+        """The state it entered last."""
+        return (self.states() or [""])[-1]
+
+    def reaches(self, state: str) -> None:
+        """Wait until this is the state it entered last."""
+        wait_for(f"{self.name} is {state}", lambda: self.state() == state)
+
+    def forget(self) -> None:
+        """What a machine that was reset does not have any more: VIPs and virtual interfaces."""
+        four, six = self.vips()
+        sizes = [(four, 32), (six, 128)]
+        words = [f"address delete {v}/{n} dev {self.device}" for vips, n in sizes for v in vips]
+        if self.form == "vmac":
+            words = [f"link delete vr{self.vrid}"]
+        batch = self.work / "batch"
+        batch.write_text("\n".join(words) + "\n")
+        run(f"ip -n {self.name} -force -batch {batch}", check=False)
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def vips4(vrid: int, count: int) -> list[str]:
+    return [f"10.9.{vrid + 100 + n // 250}.{1 + n % 250}" for n in range(count)]
+
+
+def vips6(vrid: int, count: int) -> list[str]:
+    return [f"fd09::{vrid + 100:x}:{1 + n:x}" for n in range(count)]
+
+
+class Lab:
+    """The switch, the client, and a pair of nodes for each form."""
+
+    def __init__(self, work: Path, forms: tuple[str, ...], plan: Plan) -> None:
+        self.work = work
+        self.plan = plan
+        self.pairs = {
+            form: (Node(form, 1, 10 + 10 * n, plan, work), Node(form, 2, 10 + 10 * n, plan, work))
+            for n, form in enumerate(forms)
+        }
+        self._adverts: socket.socket | None = None
+        self._ioctl: socket.socket | None = None
+
+    def nodes(self) -> list[Node]:
+        return [node for pair in self.pairs.values() for node in pair]
+
+    def build(self) -> None:
+        """All of it, with the first node of each pair master."""
+        wipe_all()
+        run(f"""set -e
+            ip netns add {SWITCH}; ip netns add {CLIENT}
+            ip -n {SWITCH} link add br0 type bridge mcast_snooping 0
+            ip -n {SWITCH} link set br0 addrgenmode none up
+            ip -n {SWITCH} link add client type veth peer name {UPLINK} netns {CLIENT}
+            ip -n {SWITCH} link set client master br0 up
+            ip -n {CLIENT} link set {UPLINK} addrgenmode none up
+            ip -n {CLIENT} address add 10.9.0.9/16 dev {UPLINK}
+            ip -n {CLIENT} address add fd09::9/64 dev {UPLINK} nodad""")
+        for node in self.nodes():
+            node.log.unlink(missing_ok=True)
+            node.build()
+        for first, _ in self.pairs.values():
+            first.up()
+        for first, second in self.pairs.values():
+            first.reaches("MASTER")
+            second.up()
+        for _, second in self.pairs.values():
+            second.reaches("BACKUP")
+        time.sleep(2)
+        self._adverts = socket_in(SWITCH, socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+        self._adverts.settimeout(5)
+        self._ioctl = socket_in(SWITCH, socket.AF_INET, socket.SOCK_DGRAM)
+
+    def close(self) -> None:
+        """End all of it."""
+        for node in self.nodes():
+            stop(node.keepalived)
+            stop(node.daemon)
+        for sock in (self._adverts, self._ioctl):
+            if sock:
+                sock.close()
+        wipe_all()
+
+    def master(self, form: str) -> tuple[Node, Node]:
+        """The pair, the master first; RuntimeError where there are two or none."""
+        states = [node.state() for node in self.pairs[form]]
+        if sorted(states) != ["BACKUP", "MASTER"]:
+            raise RuntimeError(f"{form}: the nodes are {states}")
+        first, second = self.pairs[form]
+        return (first, second) if states[0] == "MASTER" else (second, first)
+
+    def after_advert(self, vrid: int, phase: float) -> None:
+        """Return `phase` seconds after an advert of this VRID, so that every form is hit at the same moments."""
+        assert self._adverts
+        self._adverts.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._adverts.recv(2048)
+        self._adverts.settimeout(5)
+        while True:
+            packet = self._adverts.recv(2048)
+            header = 4 * (packet[0] & 15)
+            if packet[9] == VRRP_PROTOCOL and packet[header + 1] == vrid:
+                break
+        time.sleep(phase)
+
+    def port(self, node: Node, up: bool) -> None:
+        """Set a port of the switch up or down: one ioctl, for a process takes its time to start (netdevice(7))."""
+        assert self._ioctl
+        request = struct.pack("16sh14x", node.port.encode(), 0)
+        flags = struct.unpack("16sh14x", fcntl.ioctl(self._ioctl, 0x8913, request))[
+            1
+        ]  # SIOCGIFFLAGS
+        flags = flags | 1 if up else flags & ~1
+        fcntl.ioctl(self._ioctl, 0x8914, struct.pack("16sh14x", node.port.encode(), flags))
+
+
+def wipe_all() -> None:
+    """Delete every namespace of the lab."""
+    names = [name for name in run("ip netns list", check=False).split() if name.startswith("kd-")]
+    wipe(names)
+    run("rm -rf /etc/netns/kd-*")

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""The host under test and its LAN.
+
+The guest's root namespace is the host: netplan and networkd have its uplink. Behind the uplink's cable,
+the namespace `lan` is the switch, the DHCP server and the client, and `peer` is the second VRRP node.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest import run, start, stop, wait_for, wipe, write
+
+UPLINK, CABLE, DUMMY = "ens3", "lan0", "keepalived0"
+LAN, PEER = "lan", "peer"
+ADDRESS4, ADDRESS6 = "192.0.2.1", "2001:db8::1"
+ROUTER4, ROUTER6 = "192.0.2.100", "2001:db8::100"
+VIP4, VIP6 = "192.0.2.10", "2001:db8::10"
+LEASE = 120  # seconds: dnsmasq has no shorter one
+
+_NETPLAN = Path("/etc/netplan/10-uplink.yaml")
+_KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
+_CONF = Path("/etc/keepalived-dummy.d/keepalived.conf")
+_STATE = re.compile(r"\(VI_1\) Entering (\w+) STATE")
+
+_UPLINK_YAML = f"""\
+network:
+  version: 2
+  ethernets:
+    {UPLINK}:
+      %s
+      accept-ra: false
+"""
+_HOW = {
+    "static": f"addresses: [{ADDRESS4}/24, '{ADDRESS6}/64']\n"
+    f"      routes: [{{to: 0.0.0.0/0, via: {ROUTER4}}}, {{to: '::/0', via: '{ROUTER6}'}}]",
+    "dhcp": "dhcp4: true\n      dhcp-identifier: mac\n"
+    f"      addresses: ['{ADDRESS6}/64']\n"
+    f"      routes: [{{to: '::/0', via: '{ROUTER6}'}}]",
+}
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What the host has of what a VIP needs; each may be taken out to see it missed."""
+
+    way_out: bool = True
+    pinned: bool = True
+    on_dummy: bool = True
+
+    def __str__(self) -> str:
+        out = [
+            name
+            for name, there in (
+                ("no way out", self.way_out),
+                ("no pinned source", self.pinned),
+                ("VIP on the uplink", self.on_dummy),
+            )
+            if not there
+        ]
+        return ", ".join(out) or "all pieces"
+
+
+def keepalived_conf(device: str, uplink: str, source: str, priority: int, interval: float) -> str:
+    """keepalived.conf of either node; `source` is the pinned one, or empty."""
+    pinned = f"    mcast_src_ip {source}\n" if source else ""
+    return f"""\
+global_defs {{
+    vrrp_version 3
+}}
+vrrp_instance VI_1 {{
+    interface {uplink}
+    state BACKUP
+    virtual_router_id 51
+    priority {priority}
+    advert_int {interval}
+{pinned}    virtual_ipaddress {{
+        {VIP4}/32 dev {device}
+    }}
+    virtual_ipaddress_excluded {{
+        {VIP6}/128 dev {device}
+    }}
+}}
+"""
+
+
+class Testbed:
+    """The LAN, and what runs in it."""
+
+    def __init__(self, work: Path, interval: float = 1) -> None:
+        self.work = work
+        self.interval = interval
+        self._dhcp: subprocess.Popen[bytes] | None = None
+        self._peer: subprocess.Popen[bytes] | None = None
+        self._peer_log = work / "peer.log"
+        self._peer_read = 0
+
+    # The LAN
+
+    def build(self, how: str) -> None:
+        """An uplink configured by netplan, static or by DHCP, and the LAN behind it."""
+        run("systemctl stop keepalived", check=False)
+        self.close()
+        wipe([LAN, PEER])
+        if not Path(f"/sys/class/net/{UPLINK}").exists():
+            run(f"ip link add {UPLINK} type veth peer name {CABLE}")
+        for name in (LAN, PEER):
+            run(f"ip netns add {name}; ip -n {name} link set lo up")
+        wait_for("the cable's end is home", Path(f"/sys/class/net/{CABLE}").exists)
+        run(f"""set -e
+            ip link set {CABLE} netns {LAN}
+            ip -n {LAN} link add br0 type bridge
+            ip -n {LAN} link add to-peer type veth peer name peer0 netns {PEER}
+            for port in {CABLE} to-peer; do
+                ip -n {LAN} link set $port master br0 up
+            done
+            ip -n {LAN} link set br0 addrgenmode none up
+            ip -n {LAN} address add {ROUTER4}/24 dev br0
+            ip -n {LAN} address add {ROUTER6}/64 dev br0 nodad
+            ip -n {PEER} link set peer0 addrgenmode none up
+            ip -n {PEER} address add 192.0.2.2/24 dev peer0
+            ip -n {PEER} address add 2001:db8::2/64 dev peer0 nodad""")
+        if how == "dhcp":
+            self.dhcp_up()
+        write(_NETPLAN, _UPLINK_YAML % _HOW[how], 0o600)
+        for name in ("all", "default", UPLINK):  # as Ubuntu has it
+            run(f"sysctl -q net.ipv4.conf.{name}.rp_filter=2")
+        run("systemctl reset-failed systemd-networkd", check=False)
+        run("netplan apply")
+        wait_for("the uplink has its addresses", has_addresses)
+
+    def dhcp_up(self) -> None:
+        """The DHCP server, which gives the uplink the address that is pinned."""
+        mac = Path(f"/sys/class/net/{UPLINK}/address").read_text().strip()
+        words = f"""ip netns exec {LAN} dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0
+            --interface=br0 --bind-interfaces --dhcp-authoritative --dhcp-leasefile=/dev/null --log-dhcp
+            --dhcp-range={ADDRESS4},{ADDRESS4},255.255.255.0,{LEASE} --dhcp-host={mac},{ADDRESS4}
+            --dhcp-option=option:router,{ROUTER4} --log-facility=- --pid-file="""
+        self._dhcp = start(words.split(), self.work / "dnsmasq.log")
+
+    def dhcp_down(self) -> None:
+        """The DHCP server is dead."""
+        stop(self._dhcp)
+        self._dhcp = None
+
+    def close(self) -> None:
+        """End what was started."""
+        self.dhcp_down()
+        stop(self._peer)
+        self._peer = None
+
+    # The nodes
+
+    def host_up(self, pieces: Pieces, priority: int = 200) -> None:
+        """keepalived on the host, with these pieces."""
+        if _CONF.parent.exists():
+            write(_CONF, f"[Uplink]\nWayOut={'yes' if pieces.way_out else 'no'}\n")
+            run("systemctl reset-failed keepalived-dummy", check=False)
+            run("systemctl restart keepalived-dummy")
+        device = DUMMY if pieces.on_dummy else UPLINK
+        source = ADDRESS4 if pieces.pinned else ""
+        write(_KEEPALIVED, keepalived_conf(device, UPLINK, source, priority, self.interval))
+        run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
+
+    def peer_up(self, priority: int = 50) -> None:
+        """keepalived on the second node."""
+        stop(self._peer)
+        conf = self.work / "peer.conf"
+        conf.write_text(keepalived_conf("peer0", "peer0", "", priority, self.interval))
+        words = f"""ip netns exec {PEER} keepalived -n -l -f {conf}
+            -p /run/peer-keepalived.pid -r /run/peer-vrrp.pid -c /run/peer-checkers.pid"""
+        self._peer = start(words.split(), self._peer_log)
+
+    def settle(self) -> None:
+        """Wait until the host is master and the client reaches both VIPs, or as near as it gets."""
+        wait_for("the host holds the VIP", lambda: holds(VIP4), 30)
+        wait_for("the client reaches the VIP", lambda: reachable(VIP4), 20)
+        wait_for("the client reaches the IPv6 VIP", lambda: reachable(VIP6), 20)
+        time.sleep(1)
+
+    # What they say
+
+    def cursor(self) -> str:
+        """Where the journal ends now; what the peer said before is read."""
+        self._peer_read = self._peer_log.stat().st_size if self._peer_log.exists() else 0
+        return (
+            run("journalctl -q --sync; journalctl -n 0 --show-cursor")
+            .rsplit("cursor: ", 1)[1]
+            .strip()
+        )
+
+    def entered(self, cursor: str) -> tuple[list[str], list[str]]:
+        """The states that the host and the peer entered since `cursor`."""
+        run("journalctl -q --sync", check=False)
+        said = journal(cursor, "-u keepalived")
+        with self._peer_log.open() as log:
+            log.seek(self._peer_read)
+            peer = log.read()
+        return _STATE.findall(said), _STATE.findall(peer)
+
+
+def journal(cursor: str, words: str) -> str:
+    """What the journal has since `cursor` for these journalctl words."""
+    return run(
+        f"journalctl --no-pager -q -o short-precise --after-cursor='{cursor}' {words}", check=False
+    )
+
+
+def holds(vip: str) -> bool:
+    """Whether the host has the address, on whatever interface."""
+    return f" {vip}/" in run("ip -o address show", check=False)
+
+
+def has_addresses() -> bool:
+    """Whether the uplink has its own addresses of both families, IPv6 past its duplicate detection."""
+    shown = run(f"ip -o address show dev {UPLINK}", check=False)
+    there = all(f" {address}/" in shown for address in (ADDRESS4, ADDRESS6))
+    return there and "tentative" not in shown
+
+
+def reachable(vip: str) -> bool:
+    """Whether the client gets an answer."""
+    return "1 received" in run(f"ip netns exec {LAN} ping -n -q -c 1 -W 1 {vip}", check=False)
