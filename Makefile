@@ -7,6 +7,7 @@ GIT := git -c safe.directory='*'
 PYTHON := /usr/bin/python3
 SUITES ?= trixie
 SUITE ?= trixie
+ACCEPTANCE ?= bookworm noble trixie sid
 VERSION := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
 DEB := dist/keepalived-dummy_$(VERSION)_all.deb
 VENV := build/venv
@@ -104,6 +105,10 @@ autopkgtest: $(DEB) ## the package's own tests in a guest of SUITE
 test: lint unit lintian ## all of it, on each of SUITES
 	@for suite in $(SUITES); do $(MAKE) --no-print-directory autopkgtest SUITE=$$suite || exit 1; done
 	$(call step,all passed on $(SUITES))
+
+acceptance: $(DEB) ## the long proof on bookworm, noble, trixie and sid: hours; results in docs/evidence
+	$(call packages,$(GUEST_PACKAGES))
+	@tests/acceptance/run --deb $(DEB) $(ACCEPTANCE)
 
 install: $(DEB) ## build the package and install it on this very host
 	@apt-get -y install ./$(DEB)
