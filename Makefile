@@ -65,7 +65,7 @@ lint: $(VENV)/ready-$(RUFF)-$(MYPY) ## ruff, mypy --strict, shellcheck
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy keepalived_dummy
 	@$(VENV)/bin/mypy tests/unit tests/bench
-	@shellcheck $(SHELL_SCRIPTS)
+	@shellcheck -x -P SCRIPTDIR $(SHELL_SCRIPTS)
 	@echo "lint: clean"
 
 unit: build ## unit tests

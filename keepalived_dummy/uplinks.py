@@ -102,7 +102,7 @@ def _overlap(uplinks: list[End], addresses: tuple[Address, ...]) -> str:
                     f"{other.name} and {uplink.name} are both in {network}, and its addresses would"
                     " be announced there with two MACs; give each uplink a dummy of its own"
                 )
-        seen.update({network: uplink for network in _networks(uplink, addresses)})
+        seen.update(dict.fromkeys(_networks(uplink, addresses), uplink))
     return ""
 
 

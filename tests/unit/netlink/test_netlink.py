@@ -87,7 +87,7 @@ def test_errors_and_the_end() -> None:
 
 def test_packed_messages_are_read_again() -> None:
     mac = bytes.fromhex("02aabbccdd01")
-    created = [m for m in netlink.messages(interfaces.create_dummy("keepalived0", mac, 1400))]
+    created = list(netlink.messages(interfaces.create_dummy("keepalived0", mac, 1400)))
     assert [m.flags for m in created] == [0x601]
     assert interfaces.link(created[0].body) == Link(0, 0, "keepalived0", "dummy", mac, 1400, None)
     inet, inet6, up = netlink.messages(interfaces.set_dummy("keepalived0"))
