@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""`adopt`: the VIPs of keepalived.conf moved onto dummies, on a running host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keepalived_dummy import config, edits, journal, keepalived, links, live, replace, transaction
+from keepalived_dummy.errors import UserError
+from keepalived_dummy.journal import Generation, Journal, Transaction
+from keepalived_dummy.keepalived.disk import Disk
+from keepalived_dummy.live import Live
+from keepalived_dummy.rewrite import Rewrite, Wish, rewrite, verify
+from keepalived_dummy.targets import FOLDER
+
+ROOT = Path("/")
+DONE, REFUSED, TO_DO = 0, 1, 3  # 2 is for usage
+
+
+@dataclass(frozen=True)
+class Options:
+    """As on the command line."""
+
+    config: Path = keepalived.CONFIG
+    wish: Wish = field(default_factory=Wish)
+    partial: bool = False
+    dry_run: bool = False
+    reload: bool = True
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How to speak: `ask` shows what is about to be done, and returns whether to do it."""
+
+    say: Callable[[str], None]
+    complain: Callable[[str], None]
+    ask: Callable[[], bool]
+
+
+def run(options: Options, voice: Voice) -> int:
+    """The whole command. Exit status: 0 done or nothing to do, 1 refused or taken back, 3 see --dry-run."""
+    ledger = Journal()
+    if options.dry_run:
+        interrupted = ledger.under_way()
+        if interrupted:
+            voice.say(f"an interrupted {interrupted.kind} is finished first")
+        status = _show(options, voice, plan(options))
+        return TO_DO if interrupted and status == DONE else status
+    live.must_be_root()
+    with live.alone():
+        host = Live(options.config, voice.say)
+        if options.reload:
+            live.reads(options.config, host.service)
+        if (recovered := transaction.recover(ledger, host)) is not None:
+            tell(voice, recovered)
+        done = plan(options)
+        status = _show(options, voice, done)
+        if status != TO_DO:
+            return status
+        if not voice.ask():
+            voice.complain("nothing was changed")
+            return REFUSED
+        return _carry_out(options, voice, host, ledger, done)
+
+
+def plan(options: Options) -> Rewrite:
+    """What is to be done. Raises UserError where keepalived.conf can't be read, or the result is not right."""
+    files = Disk(ROOT)
+    document = keepalived.read_from(files, str(options.config))
+    if not document.files:
+        raise UserError("; ".join(map(str, document.problems)))
+    facts = live.facts(links.read())
+    done = rewrite(document, files, config.load(ROOT), facts, options.wish)
+    if wrong := verify(document, files, done):
+        raise UserError(
+            "the result is not what was wanted, and nothing is changed: " + "; ".join(wrong)
+        )
+    return done
+
+
+def _show(options: Options, voice: Voice, done: Rewrite) -> int:
+    """Say what is to be done; DONE, REFUSED, or TO_DO."""
+    for note in done.notes:
+        voice.say(note)
+    for problem in done.refused:
+        voice.complain(str(problem))
+    if done.refused and not options.partial:
+        voice.complain("nothing is changed; mend these, or leave them as they are with --partial")
+        return REFUSED
+    if not done.after:
+        voice.say("nothing to do")
+        return DONE
+    voice.say(
+        edits.diff({path: _content(path) for path in done.after}, {**done.confs, **done.after})
+    )
+    return TO_DO
+
+
+def _content(path: str) -> bytes:
+    return replace.content(Path(path)) or b""
+
+
+def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done: Rewrite) -> int:
+    after = {**done.confs, **done.after}
+    if done.confs:
+        Path(FOLDER).mkdir(mode=0o755, exist_ok=True)
+    for path in after:
+        replace.clean(Path(path).parent)
+        replace.check(Path(path))
+    changes = transaction.changes(
+        ledger,
+        {path: replace.content(Path(path)) for path in after},
+        after,
+    )
+    moved = tuple(vip for vip in done.vips if vip.before != vip.after)
+    generations = (*ledger.adopted(), Generation(changes, moved))
+    reload = options.reload and host.service.pid != 0
+    what = Transaction("adopt", changes, done.vips, generations, journal.FORWARD, reload)
+    outcome = transaction.run(ledger, host, what)
+    if outcome.done:
+        places = sorted({vip.after for vip in moved})
+        voice.say(f"adopted: {len(moved)} addresses on {', '.join(places) or 'no other interface'}")
+        voice.say(_of_reload(options, host))
+    return tell(voice, outcome)
+
+
+def _of_reload(options: Options, host: Live) -> str:
+    if not options.reload:
+        return "keepalived was not reloaded; until it is, it goes on as before"
+    if not host.service.pid:
+        return "keepalived does not run; it takes this at its start"
+    return (
+        "keepalived has it: every VIP it held is where it should be, and every MASTER still is one"
+    )
+
+
+def tell(voice: Voice, outcome: transaction.Outcome) -> int:
+    """Say how it went; the exit status."""
+    for line in outcome.wrong:
+        voice.complain(line)
+    for line in outcome.said:
+        voice.say(line)
+    return DONE if outcome.done else REFUSED

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""The running host as adopt and revert see it: the kernel, keepalived, and what apply does."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keepalived_dummy import files, hold, keepalived, links, service
+from keepalived_dummy.errors import UserError
+from keepalived_dummy.hold import Held
+from keepalived_dummy.proof import Picture
+from keepalived_dummy.rewrite import Vip
+from keepalived_dummy.targets import Facts, Interface, IPInterface
+
+_SECONDARY, _DADFAILED, _TENTATIVE = 0x01, 0x08, 0x40  # linux/if_addr.h
+_ARPHRD_ETHER = 1
+
+
+@dataclass
+class Live:
+    """See transaction.Host; `say` takes what is worth knowing and no error."""
+
+    config: Path
+    say: Callable[[str], None]
+    service: service.Service = field(default_factory=service.find)
+
+    def picture(self, states: bool = True) -> Picture:
+        """See transaction.Host."""
+        pid = service.find().pid
+        said = service.states(pid) if states and pid else None
+        host = links.read()
+        places = (
+            (_normal(socket.inet_ntop(item.family, item.address)), host.names[item.ifindex])
+            for item in host.addresses
+            if item.ifindex in host.names
+        )
+        return Picture(pid, said, frozenset(places))
+
+    def reload(self, running: bool) -> str:
+        """See transaction.Host."""
+        return service.reload(running)
+
+    def apply(self) -> list[str]:
+        """See transaction.Host. Without systemd, in a chroot, the network is not this system's."""
+        if not self.service.systemd:
+            return []
+        from keepalived_dummy import apply
+
+        result = apply.apply()
+        for line in result.changed:
+            self.say(line)
+        return [*result.problems, *result.missing]
+
+    def test(self, contents: Mapping[str, bytes]) -> list[str]:
+        """See transaction.Host."""
+        if not contents or not self.service.systemd:
+            return []
+        before = service.test(str(self.config), {})
+        after = service.test(str(self.config), contents)
+        if before.status is None or after.status is None:
+            self.say("keepalived -t could not be asked: " + "; ".join(before.lines + after.lines))
+            return []
+        return service.worse(before, after)
+
+    def holds(self, vips: tuple[Vip, ...], before: Picture) -> list[Held]:
+        """See transaction.Host."""
+        return hold.needed(keepalived.read(self.config), vips, before)
+
+
+def _normal(address: str) -> str:
+    return str(ipaddress.ip_address(address))
+
+
+def facts(host: links.Host) -> Facts:
+    """The host's interfaces, each one's primary addresses first, those that duplicate detection refused left out."""
+    found: dict[str, list[tuple[bool, IPInterface]]] = {name: [] for name in host.links}
+    for item in host.addresses:
+        name = host.names.get(item.ifindex)
+        if name is not None and not item.flags & (_DADFAILED | _TENTATIVE):
+            address = ipaddress.ip_interface((item.address, item.prefixlen))
+            found[name].append((bool(item.flags & _SECONDARY), address))
+    return {
+        name: Interface(
+            link.kind,
+            link.hardware == _ARPHRD_ETHER,
+            tuple(address for _, address in sorted(found[name], key=lambda pair: pair[0])),
+        )
+        for name, link in host.links.items()
+    }
+
+
+def reads(config: Path, running: service.Service) -> None:
+    """Refuse where the keepalived that runs reads another file."""
+    told = service.config_of(running.pid) if running.pid else None
+    path = Path(told) if told else keepalived.CONFIG
+    if running.pid and path != config:
+        hint = f"say --config {path}, or --no-reload"
+        raise UserError(f"keepalived.service reads {path} and not {config}", hint)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One adopt or revert at a time: a second one is refused, for the first may wait for its answer."""
+    path = Path("/", files.RUNTIME, "adopt.lock")
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UserError("another adopt or revert is running") from error
+    finally:
+        os.close(descriptor)
+
+
+def must_be_root() -> None:
+    """Refuse early and in plain words."""
+    if os.geteuid() != 0:
+        raise UserError("this needs root")

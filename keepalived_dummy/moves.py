@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: MIT
+"""Which address lines of keepalived.conf move to a dummy, and how each is rewritten. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from keepalived_dummy.config import Config
+from keepalived_dummy.edits import Contents, Edit, lines
+from keepalived_dummy.errors import Problem
+from keepalived_dummy.keepalived import Address, Document, Instance, Word
+from keepalived_dummy.targets import Facts, IPAddress, Moving, Targets
+
+_LOST = {
+    "label": "stays, but the interface it speaks of no longer bears the address",
+    "brd": "stays, and has no meaning with /32",
+    "broadcast": "stays, and has no meaning with /32",
+    "scope": "stays, and holds on the dummy now",
+}
+
+
+@dataclass
+class Found:
+    """What was found: `moving` can be rewritten, with certainty; `refused` can not."""
+
+    moving: Moving = field(default_factory=list)
+    refused: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def alone(instance: Instance) -> Word | None:
+    """The word for which an instance is left alone: it has an interface of its own."""
+    return instance.use_vmac or instance.use_ipvlan
+
+
+def vips(document: Document) -> frozenset[IPAddress]:
+    """All addresses that are VIPs, wherever they are."""
+    every = (vip for instance in document.model.instances for vip in instance.vips if vip.valid)
+    return frozenset(ipaddress.ip_address(vip.address) for vip in every)
+
+
+def find(document: Document, config: Config, facts: Facts) -> Found:
+    """The VIPs that are not on a dummy of ours, or on one with a prefix too short."""
+    found = Found()
+    known = _Known(frozenset(d.name for d in config.dummies), vips(document), facts)
+    for instance in document.model.instances:
+        if word := alone(instance):
+            found.notes.append(
+                f"{word.where}: vrrp_instance {instance.name.text} has {word.text}: left alone"
+            )
+            continue
+        for vip in instance.vips:
+            _consider(instance, vip, known, found)
+    return found
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a line is judged by: our dummies, all VIPs, the host."""
+
+    dummies: frozenset[str]
+    vips: frozenset[IPAddress]
+    facts: Facts
+
+
+def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> None:
+    device = vip.device or instance.interface
+    if not vip.valid and vip.certain:
+        found.notes.append(f"{vip.where}: {vip.address!a} is no address: left alone")
+    elif any(option.keyword.text == "use_vmac" for option in vip.options):
+        found.notes.append(f"{vip.where}: {vip.address} has use_vmac: left alone")
+    elif device is not None and device.certain and vip.certain and device.text in known.dummies:
+        if vip.literal and vip.prefix not in (None, longest(vip)):
+            found.moving.append((instance, vip, device.text))
+    elif device is not None and device.certain and _is_no_uplink(device.text, known.facts):
+        found.notes.append(
+            f"{vip.where}: {vip.address} is on {device.text}, which is no Ethernet interface of a"
+            " network: left alone"
+        )
+    elif wrong := _unsure(vip, device) or _unfit(vip, device, known):
+        found.refused.append(Problem(*_place(vip), wrong))
+    elif device is not None:
+        found.moving.append((instance, vip, device.text))
+        found.notes += (
+            f"{vip.where}: {vip.address}: {option.keyword.text} "
+            f"{option.value.text if option.value else ''} {_LOST[option.keyword.text]}"
+            for option in vip.options
+            if option.keyword.text in _LOST
+        )
+
+
+def _is_no_uplink(device: str, facts: Facts) -> bool:
+    known = facts.get(device)
+    return known is not None and (known.kind == "dummy" or not known.ethernet)
+
+
+def _place(vip: Address) -> tuple[str, int]:
+    word = vip.statement.words[0]
+    return word.path, word.line
+
+
+def _unsure(vip: Address, device: Word | None) -> str:
+    """Why it is not certain what a line says; empty where it is."""
+    by_hand = f"write by hand: {vip.address}/{longest(vip)} dev DUMMY"
+    if device is None:
+        return f"{vip.address}: its vrrp_instance has no interface; give it one"
+    for word in (*vip.statement.words, device):
+        if not word.certain:
+            return f"{vip.address}: what it is depends on {word.origin}; {by_hand}"
+    if not vip.literal:
+        origin = next(word.origin for word in vip.statement.words if word.origin)
+        return f"{vip.address}: the line does not stand there so ({origin}); {by_hand}"
+    if "/" in vip.statement.words[0].text and vip.prefix is None:
+        return f"{vip.statement.words[0].text!a} has no prefix length; {by_hand}"
+    return ""
+
+
+def _unfit(vip: Address, device: Word | None, known: _Known) -> str:
+    """Why a VIP can't be moved; empty where it can."""
+    assert device is not None
+    if any(option.keyword.text == "peer" for option in vip.options):
+        return f"{vip.address} has a peer, to which the dummy is no way; take that off by hand"
+    address = ipaddress.ip_address(vip.address)
+    if address.version == 6 and address.is_link_local:
+        return (
+            f"{vip.address} is a link-local address, which works on its own link alone, so it has"
+            f" to stay on {device.text}; take it off, or adopt the others with --partial"
+        )
+    if device.text not in known.facts:
+        return f"{vip.address}: {device.text} is not there, so what it needs is not known"
+    return _subnet(vip, device.text, known.vips, known.facts)
+
+
+def _subnet(vip: Address, device: str, own: frozenset[IPAddress], facts: Facts) -> str:
+    """A prefix shorter than /32 gives its device a route to the subnet; something else must too."""
+    if vip.prefix in (None, longest(vip)):
+        return ""
+    network = ipaddress.ip_network((vip.address, vip.prefix or 0), strict=False)
+    for address in facts[device].addresses:
+        if address.ip not in own and _within(network, address.network):
+            return ""
+    return (
+        f"{vip.address}/{vip.prefix} is what gives {device} its route to {network}, which goes with"
+        f" it; give {device} an address of its own in that network, then run this again"
+    )
+
+
+def _within(
+    one: ipaddress.IPv4Network | ipaddress.IPv6Network,
+    other: ipaddress.IPv4Network | ipaddress.IPv6Network,
+) -> bool:
+    if isinstance(one, ipaddress.IPv4Network):
+        return isinstance(other, ipaddress.IPv4Network) and one.subnet_of(other)
+    return isinstance(other, ipaddress.IPv6Network) and one.subnet_of(other)
+
+
+def longest(vip: Address) -> int:
+    """The prefix length of a single address."""
+    return 128 if vip.family == 6 else 32
+
+
+def rewrite(contents: Contents, moving: Moving, targets: Targets) -> Iterator[Edit]:
+    """The edits of the address lines: the prefix, and the device."""
+    split = {path: lines(content) for path, content in contents.items()}
+    for _, vip, device in moving:
+        words = vip.statement.words
+        first, last = words[0], words[-1]
+        raw = split[first.path][first.line - 1][first.column - 1 : first.end - 1]
+        whole = f"{vip.address}/{longest(vip)}".encode()
+        yield _replace(first, b'"%s"' % whole if raw.startswith(b'"') else whole)
+        name = targets.names.get(device, device).encode()
+        if vip.device is not None:
+            yield _replace(vip.device, name)
+        else:
+            yield Edit(last.path, last.line, last.end - 1, last.end - 1, b" dev " + name)
+
+
+def _replace(word: Word, text: bytes) -> Edit:
+    return Edit(word.path, word.line, word.column - 1, word.end - 1, text)

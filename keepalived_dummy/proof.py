@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""Whether every VIP that was held is held where it should be, and every MASTER still is one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from keepalived_dummy.rewrite import Vip
+from keepalived_dummy.service import MASTER, States
+
+Place = tuple[str, str]  # address in the kernel's form, interface
+
+_NAMES = {0: "INIT", 1: "BACKUP", 2: "MASTER", 3: "FAULT"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One moment: the main process, what keepalived says (None: it does not), where addresses are."""
+
+    pid: int
+    states: States | None
+    places: frozenset[Place]
+
+
+def missing(before: Picture, now: Picture, vips: Iterable[Vip]) -> list[str]:
+    """What is not as it should be; empty: proven."""
+    return [*_of_process(before, now), *_of_states(before, now), *_of_places(before, now, vips)]
+
+
+def _of_process(before: Picture, now: Picture) -> Iterator[str]:
+    if now.pid == 0:
+        yield "keepalived does not run any more"
+    elif now.pid != before.pid:
+        yield "keepalived was started anew"
+
+
+def _of_states(before: Picture, now: Picture) -> Iterator[str]:
+    if before.states is None:
+        return
+    if now.states is None:
+        yield "keepalived does not tell its state any more"
+        return
+    for name, old in before.states.items():
+        new = now.states.get(name)
+        if new is None:
+            yield f"vrrp_instance {name} is gone"
+        elif old.state == MASTER and new.state != MASTER:
+            yield f"vrrp_instance {name} was MASTER and is {_NAMES.get(new.state, new.state)}"
+        elif old.state == MASTER and new.masters != old.masters:
+            yield f"vrrp_instance {name} was not MASTER for a moment"
+        elif old.state == 1 and new.state not in (1, MASTER):
+            yield f"vrrp_instance {name} was BACKUP and is {_NAMES.get(new.state, new.state)}"
+
+
+def _of_places(before: Picture, now: Picture, vips: Iterable[Vip]) -> Iterator[str]:
+    for vip in vips:
+        old, new = (vip.address, vip.before), (vip.address, vip.after)
+        if old not in before.places and new not in before.places:
+            continue  # a BACKUP does not hold it
+        if before.states is not None:
+            state = before.states.get(vip.instance)
+            if state is None or state.state != MASTER:
+                continue
+        if new not in now.places:
+            yield f"{vip.address} is not on {vip.after}"
+        elif old != new and old in now.places:
+            yield f"{vip.address} is on {vip.before} too"
+
+
+def back(vips: Iterable[Vip]) -> tuple[Vip, ...]:
+    """The same VIPs on their way back."""
+    return tuple(Vip(vip.instance, vip.address, vip.after, vip.before) for vip in vips)

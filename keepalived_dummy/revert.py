@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""`revert`: what adopt did to keepalived.conf taken back, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keepalived_dummy import edits, journal, keepalived, live, replace, transaction
+from keepalived_dummy.adopt import DONE, REFUSED, ROOT, Voice, tell
+from keepalived_dummy.errors import Problem, UserError
+from keepalived_dummy.journal import Generation, Journal, Transaction
+from keepalived_dummy.keepalived import Document
+from keepalived_dummy.keepalived.disk import Disk
+from keepalived_dummy.live import Live
+from keepalived_dummy.rewrite import Overlay, Vip, normal
+from keepalived_dummy.undo import undo
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Files as they are to be, None: removed; the VIPs on their way back; what stands against it."""
+
+    after: dict[str, bytes | None]
+    vips: tuple[Vip, ...]
+    conflicts: tuple[Problem, ...]
+
+
+def run(path: Path, reload: bool, voice: Voice) -> int:
+    """The whole command. Exit status: 0 done or nothing to do, 1 refused or taken back."""
+    live.must_be_root()
+    ledger = Journal()
+    with live.alone():
+        host = Live(path, voice.say)
+        if reload:
+            live.reads(path, host.service)
+        if (recovered := transaction.recover(ledger, host)) is not None:
+            tell(voice, recovered)
+        generations = ledger.adopted()
+        if not generations:
+            voice.say("nothing to do: nothing was adopted")
+            return DONE
+        done = plan(path, generations, ledger)
+        for problem in done.conflicts:
+            voice.complain(str(problem))
+        if done.conflicts:
+            voice.complain("nothing is changed; mend these by hand, then run this again")
+            return REFUSED
+        voice.say(_diff(done))
+        if not voice.ask():
+            voice.complain("nothing was changed")
+            return REFUSED
+        return _carry_out(done, host, ledger, reload, voice)
+
+
+def _diff(done: Plan) -> str:
+    before = {path: replace.content(Path(path)) or b"" for path in done.after}
+    return edits.diff(before, {path: content or b"" for path, content in done.after.items()})
+
+
+def _carry_out(done: Plan, host: Live, ledger: Journal, reload: bool, voice: Voice) -> int:
+    for path in done.after:
+        replace.clean(Path(path).parent)
+        replace.check(Path(path))
+    before = {path: replace.content(Path(path)) for path in done.after}
+    changes = transaction.changes(ledger, before, done.after)
+    running = reload and host.service.pid != 0
+    what = Transaction("revert", changes, done.vips, (), journal.FORWARD, running)
+    outcome = transaction.run(ledger, host, what)
+    if outcome.done:
+        voice.say("reverted" if running else "reverted; keepalived was not reloaded")
+    return tell(voice, outcome)
+
+
+def plan(path: Path, generations: tuple[Generation, ...], ledger: Journal) -> Plan:
+    """What is to be done: pure but for reading. Raises UserError where the ledger is damaged."""
+    after = _undone(generations, ledger)
+    files = Disk(ROOT)
+    document = keepalived.read_from(files, str(path))
+    if not document.files:
+        raise UserError("; ".join(map(str, document.problems)))
+    changed = {name: content for name, content in after.items() if content is not None}
+    then = keepalived.read_from(Overlay(files, changed), str(path))
+    places = _places(then)
+    moved = {(vip.address, vip.after): vip for one in generations for vip in one.vips}
+    conflicts = [
+        Problem(where, line, _conflict(moved[address, device]))
+        for (_, address), (where, line, device) in places.items()
+        if (address, device) in moved
+    ]
+    now = _places(document)
+    vips = tuple(Vip(*key, now[key][2], place[2]) for key, place in places.items() if key in now)
+    used = {place[2] for place in places.values()}
+    kept = {
+        change.path
+        for one in generations
+        for change in one.changes
+        if change.old is None and used & {vip.after for vip in one.vips}
+    }
+    wanted = {name: content for name, content in after.items() if name not in kept}
+    return Plan(wanted, vips, tuple(sorted(conflicts)))
+
+
+def _undone(generations: tuple[Generation, ...], ledger: Journal) -> dict[str, bytes | None]:
+    """Every file with the edits taken back, the last ones first; those that change alone."""
+    found: dict[str, bytes | None] = {}
+    for generation in reversed(generations):
+        for change in generation.changes:
+            now = found.get(change.path, replace.content(Path(change.path)))
+            old, new = ledger.content(change.old), ledger.content(change.new)
+            if now is None:
+                continue
+            if old is None:
+                if now == new:  # a conf that nobody has changed
+                    found[change.path] = None
+            elif new is not None:
+                found[change.path] = undo(old, new, now)
+    return {
+        path: content for path, content in found.items() if content != replace.content(Path(path))
+    }
+
+
+def _places(document: Document) -> dict[tuple[str, str], tuple[str, int, str]]:
+    """Instance and address to file, line and device, of all that is certain."""
+    found = {}
+    for instance in document.model.instances:
+        for vip in instance.vips:
+            device = vip.device or instance.interface
+            if vip.valid and vip.certain and device is not None and device.certain:
+                word = vip.statement.words[0]
+                key = (instance.name.text, normal(vip))
+                found[key] = (word.path, word.line, device.text)
+    return found
+
+
+def _conflict(vip: Vip) -> str:
+    return (
+        f"{vip.address} is on {vip.after} still, its line was changed since it was adopted;"
+        f" write by hand what it should be: it was on {vip.before}"
+    )

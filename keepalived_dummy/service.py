@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""The keepalived that runs: its state, its config test, its reload."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+UNIT = "keepalived.service"
+MASTER, BACKUP = 2, 1
+_TIMEOUT = 60.0
+_READY = "keepalived-dummy: ready"  # what comes after it is from keepalived
+
+
+@dataclass(frozen=True)
+class InstanceState:
+    """As in keepalived's JSON: 0 INIT, 1 BACKUP, 2 MASTER, 3 FAULT; how often it became MASTER."""
+
+    state: int
+    masters: int = 0
+
+
+States = Mapping[str, InstanceState]
+
+
+@dataclass(frozen=True)
+class Service:
+    """The main process, 0: none; `systemd`: that it runs here at all."""
+
+    pid: int
+    systemd: bool
+
+
+def find() -> Service:
+    """The keepalived of keepalived.service."""
+    if not Path("/run/systemd/system").is_dir():
+        return Service(0, False)
+    said = _run(["systemctl", "show", "--property=MainPID,ActiveState", UNIT]).stdout
+    values = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    runs = values.get("ActiveState") in ("active", "reloading", "activating", "refreshing")
+    return Service(int(values.get("MainPID") or 0) if runs else 0, True)
+
+
+def config_of(pid: int) -> str | None:
+    """The file that a keepalived was told to read; None: its default one."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("-f", "--use-file"):
+            return following
+        if word.startswith("--use-file="):
+            return word.removeprefix("--use-file=")
+        if word.startswith("-f") and not word.startswith("--"):
+            return word[2:]
+    return None
+
+
+def reload(running: bool) -> str:
+    """Reload keepalived, or start it where it does not run any more; what went wrong, or nothing."""
+    done = _run(["systemctl", "reload" if running else "restart", UNIT])
+    return "" if done.returncode == 0 else (done.stderr.strip() or "systemctl failed")
+
+
+def states(pid: int, seconds: float = 10) -> States | None:
+    """The state of each instance, from keepalived itself; None where it does not tell.
+
+    It writes keepalived.json on a signal, before 2.4.4 not in one step, in its own /tmp.
+    """
+    number = _run(["keepalived", "--signum=JSON"]).stdout.strip()
+    if not number.isdigit() or not _takes(pid, int(number)):
+        return None
+    path = _json_path(pid)
+    before = _stamp(path)
+    try:
+        os.kill(pid, int(number))
+    except ProcessLookupError:
+        return None
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.02)
+        if _stamp(path) not in (None, before) and (made := _load(path)) is not None:
+            return made
+    return None
+
+
+def _takes(pid: int, number: int) -> bool:
+    """Whether the process waits for the signal; one that does not would die of it."""
+    masks = 0
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(("SigBlk:", "SigCgt:")):
+                masks |= int(line.split()[1], 16)
+    except (OSError, ValueError):
+        return False
+    return bool(masks >> (number - 1) & 1)
+
+
+def _json_path(pid: int) -> Path:
+    """Seen from outside of a PrivateTmp=."""
+    folder = "/tmp"
+    try:
+        for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if word.startswith(b"TMPDIR=/"):
+                folder = os.fsdecode(word[7:])
+    except OSError:
+        pass
+    return Path(f"/proc/{pid}/root{folder}/keepalived.json")
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _load(path: Path) -> States | None:
+    """What is in the file, if it is root's and whole."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != 0:
+                return None
+            return parse(json.loads(file.read()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def parse(made: Any) -> States:
+    """keepalived's JSON, of version 1 (a list) or 2 (an object with `vrrp`)."""
+    instances = made["vrrp"] if isinstance(made, dict) else made
+    return {
+        one["data"]["iname"]: InstanceState(
+            int(one["data"]["state"]), int(one.get("stats", {}).get("become_master", 0))
+        )
+        for one in instances
+    }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `keepalived -t` says: its exit status and its lines; None: it could not be asked."""
+
+    status: int | None
+    lines: tuple[str, ...] = ()
+
+
+def test(config: str, contents: Mapping[str, bytes]) -> Verdict:
+    """`keepalived -t` with other contents in place of some files.
+
+    They are bound over the files in a mount namespace of its own, so that each include means what it means.
+    """
+    with tempfile.TemporaryDirectory(prefix="keepalived-dummy-") as folder:
+        script = ["set -e"]
+        for number, (path, content) in enumerate(contents.items()):
+            mine = Path(folder, str(number))
+            mine.write_bytes(content)
+            mine.chmod(0o600)
+            script.append(f"mount --bind {shlex.quote(str(mine))} {shlex.quote(path)}")
+        script.append(f"command -v keepalived >/dev/null; echo {_READY}")
+        script.append(f"exec keepalived --config-test --use-file={shlex.quote(config)}")
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(script)]
+        done = _run(command if contents else command[4:])
+    said = (done.stdout + done.stderr).splitlines()
+    if _READY not in said:
+        return Verdict(None, tuple(said) or ("it is not installed",))
+    return Verdict(done.returncode, tuple(line for line in said if line != _READY))
+
+
+def worse(before: Verdict, after: Verdict) -> list[str]:
+    """What `keepalived -t` holds against the result and did not hold against what was there."""
+    if after.status == 0:
+        return []
+    known = {_plain(line) for line in before.lines}
+    new = [line for line in after.lines if _plain(line) not in known]
+    if not new and after.status != before.status:
+        new = [f"exit status {after.status}"]
+    return new
+
+
+def _plain(line: str) -> str:
+    return re.sub(r"[Ll]ine \d+|\[\d+\]|^.{3} \d+ [\d:]+ ", "", line)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+        )
+    except FileNotFoundError as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error))
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(
+            command, 1, "", f"{command[0]} took over {_TIMEOUT:.0f} s"
+        )

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""Files put in place on a running keepalived: all of them and proven, or none.
+
+Each step is noted before it is taken, and can be taken again: a run that was killed is finished, or
+taken back, by the next one. Whatever is in place in between, keepalived can start with it, since an
+address line is right by itself and the dummies are made first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from keepalived_dummy import hold, proof
+from keepalived_dummy.errors import UserError
+from keepalived_dummy.hold import Held
+from keepalived_dummy.journal import BACK, Change, Journal, Transaction
+from keepalived_dummy.proof import Picture
+from keepalived_dummy.replace import clean, content, put
+from keepalived_dummy.rewrite import Vip
+
+PROOF_SECONDS = 20.0
+_LOOK = 0.1
+_SETTLED = 1.0
+
+
+class Host(Protocol):
+    """The world as a transaction needs it."""
+
+    def picture(self, states: bool = True) -> Picture:
+        """Where addresses are, and (`states`) what keepalived says."""
+
+    def reload(self, running: bool) -> str:
+        """Reload keepalived, or start it; what went wrong."""
+
+    def apply(self) -> list[str]:
+        """Make and wire the dummies as configured; what went wrong."""
+
+    def test(self, contents: Mapping[str, bytes]) -> list[str]:
+        """What keepalived has against these contents of files and not against those in place."""
+
+    def holds(self, vips: tuple[Vip, ...], before: Picture) -> list[Held]:
+        """What is to be held during the move to what the files say now."""
+
+
+@dataclass
+class Outcome:
+    """Lines for people, and whether it was done."""
+
+    done: bool = True
+    said: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def changes(
+    journal: Journal, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
+) -> tuple[Change, ...]:
+    """What changes, its contents kept. Raises OSError where they can't be."""
+    made = (
+        Change(path, journal.keep(before.get(path)), journal.keep(new))
+        for path, new in after.items()
+    )
+    return tuple(made)
+
+
+def run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
+    """Take the transaction forward; back where that fails."""
+    outcome = Outcome()
+    journal.begin(transaction)
+    before = host.picture() if transaction.reload else None
+    held: list[Held] = []
+    try:
+        _forward(journal, host, transaction, before, held)
+    except (UserError, OSError) as error:
+        outcome.wrong.append(_text(error))
+        _back(journal, host, transaction, before, outcome)
+        hold.drop(held)
+    else:
+        journal.end(transaction.then)
+    return outcome
+
+
+def recover(journal: Journal, host: Host) -> Outcome | None:
+    """Finish, or take back, what a run that was killed left; None where there is nothing."""
+    left = journal.under_way()
+    if left is None:
+        return None
+    for path in {Path(change.path).parent for change in left.changes}:
+        clean(path)
+    if left.direction == BACK:
+        outcome = Outcome(said=[f"an interrupted {left.kind} is taken back"])
+        _back(journal, host, left, None, outcome)
+        return outcome
+    outcome = run(journal, host, replace(left, reload=left.reload and host.picture(False).pid != 0))
+    outcome.said.insert(0, f"an interrupted {left.kind} is finished first")
+    return outcome
+
+
+def _text(error: UserError | OSError) -> str:
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return str(error)
+
+
+def _forward(
+    journal: Journal, host: Host, what: Transaction, before: Picture | None, held: list[Held]
+) -> None:
+    changed = [change for change in what.changes if change.new is not None]
+    for change in changed:
+        if change.old is None:
+            _put(journal, change)
+    _apply(host)
+    contents = {c.path: journal.content(c.new) or b"" for c in changed if c.old is not None}
+    if wrong := host.test(contents):
+        raise UserError("keepalived -t refuses the result: " + "; ".join(wrong[:5]))
+    for change in changed:
+        _put(journal, change)
+    _apply(host)  # the uplinks of a dummy are known from keepalived.conf
+    if before is not None and before.pid:
+        held += host.holds(what.vips, before)
+        hold.add(held)
+        if failed := host.reload(True):
+            raise UserError(f"keepalived can't be reloaded: {failed}")
+        _prove(host, before, what.vips, held)
+    gone = [change for change in what.changes if change.new is None]
+    for change in gone:
+        _put(journal, change)
+    if gone:
+        _apply(host)
+
+
+def _apply(host: Host) -> None:
+    if problems := host.apply():
+        raise UserError("; ".join(problems))
+
+
+def _put(journal: Journal, change: Change) -> None:
+    """From old to new; a file that is neither was changed meanwhile."""
+    path = Path(change.path)
+    now, new = content(path), journal.content(change.new)
+    if now == new:
+        return
+    if now != journal.content(change.old):
+        raise UserError(f"{path} was changed meanwhile")
+    put(path, new)
+
+
+def _prove(host: Host, before: Picture, vips: tuple[Vip, ...], held: list[Held]) -> None:
+    """Wait until all is as it should be, and see it so again a second later. Raises UserError."""
+    wrong = _await(lambda: proof.missing(before, host.picture(), vips))
+    if not wrong:
+        hold.keep(held)
+        time.sleep(_SETTLED)
+        wrong = proof.missing(before, host.picture(), vips)
+    if wrong:
+        raise UserError("after the reload: " + "; ".join(wrong[:5]))
+
+
+def _await(wrong: Callable[[], list[str]]) -> list[str]:
+    """What is still wrong after PROOF_SECONDS."""
+    end = time.monotonic() + PROOF_SECONDS
+    while found := wrong():
+        if time.monotonic() > end:
+            return found
+        time.sleep(_LOOK)
+    return []
+
+
+def _back(
+    journal: Journal, host: Host, what: Transaction, before: Picture | None, outcome: Outcome
+) -> None:
+    """Put back what was put in place, have keepalived take it, and say what became of it."""
+    outcome.done = False
+    journal.begin(replace(what, direction=BACK))
+    restored = False
+    for change in reversed(what.changes):
+        now = content(Path(change.path))
+        if change.old is None or now == journal.content(change.old):
+            continue
+        if now == journal.content(change.new):
+            put(Path(change.path), journal.content(change.old))
+            outcome.said.append(f"{change.path}: put back")
+            restored = True
+        else:
+            outcome.wrong.append(f"{change.path} was changed meanwhile: not put back")
+    if restored and what.reload:
+        _return(host, what, before, outcome)
+    for change in what.changes:
+        if change.old is None and content(Path(change.path)) == journal.content(change.new):
+            put(Path(change.path), None)
+            outcome.said.append(f"{change.path}: removed")
+            restored = True
+    if restored:
+        outcome.wrong += host.apply()
+    journal.end(None)
+
+
+def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> None:
+    now = host.picture(False)
+    if wrong := host.reload(now.pid != 0):
+        outcome.wrong.append(f"keepalived can't be reloaded: {wrong}")
+        return
+    if before is None:
+        return
+    here = tuple(Vip(vip.instance, vip.address, vip.before, vip.before) for vip in what.vips)
+    known = replace(before, pid=host.picture(False).pid, states=None)
+    if wrong_places := _await(lambda: proof.missing(known, host.picture(False), here)):
+        outcome.wrong += [f"after putting back: {line}" for line in wrong_places]
+    else:
+        outcome.said.append(
+            "keepalived has the former configuration again, every VIP is where it was"
+        )

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""Edits taken back from a file that may have been edited since. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from keepalived_dummy.edits import lines
+
+_PINS = (b"mcast_src_ip", b"unicast_src_ip")
+
+
+def undo(before: bytes, after: bytes, current: bytes) -> bytes:
+    """`current` with what made `after` of `before` taken back, line by line.
+
+    A line of ours that was changed or removed since is left: whether that is a conflict, the result tells.
+    """
+    if current == after:
+        return before
+    ours = lines(after)
+    now: list[bytes | None] = list(lines(current))
+    places = _match(ours, lines(current))
+    free = _free(lines(current), set(places.values()))
+    for index, old in _marks(lines(before), ours):
+        where = places.get(index)
+        if where is None and len(free.get(ours[index], ())) == 1:
+            where = free.pop(ours[index])[0]  # it was moved
+        if where is not None:
+            now[where] = old
+    return b"".join(line for line in now if line is not None)
+
+
+def _marks(before: list[bytes], after: list[bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """The lines of `after` that are ours, and what stood there; None: nothing."""
+    at = 0
+    for index, line in enumerate(after):
+        old = before[at] if at < len(before) else b""
+        if line == old:
+            at += 1
+        elif _is_pin(line) and not _is_pin(old):
+            yield index, None
+        else:
+            yield index, old
+            at += 1
+
+
+def _is_pin(line: bytes) -> bool:
+    return line.split()[:1] in ([pin] for pin in _PINS)
+
+
+def _match(ours: list[bytes], now: list[bytes]) -> dict[int, int]:
+    """Lines of `ours` to the same lines of `now`."""
+    start = 0
+    while start < min(len(ours), len(now)) and ours[start] == now[start]:
+        start += 1
+    end = 0
+    while end < min(len(ours), len(now)) - start and ours[-1 - end] == now[-1 - end]:
+        end += 1
+    places = {index: index for index in range(start)}
+    places |= {len(ours) - 1 - n: len(now) - 1 - n for n in range(end)}
+    middle = difflib.SequenceMatcher(
+        None, ours[start : len(ours) - end], now[start : len(now) - end]
+    )
+    for block in middle.get_matching_blocks():
+        for n in range(block.size):
+            places[start + block.a + n] = start + block.b + n
+    return places
+
+
+def _free(now: list[bytes], taken: set[int]) -> dict[bytes, list[int]]:
+    found: dict[bytes, list[int]] = {}
+    for index, line in enumerate(now):
+        if index not in taken:
+            found.setdefault(line, []).append(index)
+    return found
