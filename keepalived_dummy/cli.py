@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,11 +50,42 @@ def parser() -> argparse.ArgumentParser:
     wire.add_argument("--dry-run", action="store_true", help="show the script, run nothing")
     wire.set_defaults(run=run_wire)
 
+    adopt = commands.add_parser(
+        "adopt", help="move the VIPs of keepalived.conf onto dummies", allow_abbrev=False
+    )
+    _add_common(adopt)
+    adopt.add_argument("--interface", metavar="NAME", help="the dummy to move them to")
+    adopt.add_argument(
+        "--dry-run", action="store_true", help="show the changes; exit status 3 if there are any"
+    )
+    adopt.add_argument(
+        "--partial", action="store_true", help="leave what cannot be changed with certainty"
+    )
+    adopt.add_argument("--no-pin-source", action="store_true", help="pin no source address of VRRP")
+    adopt.set_defaults(run=run_adopt)
+
+    revert = commands.add_parser("revert", help="take back what adopt did", allow_abbrev=False)
+    _add_common(revert)
+    revert.set_defaults(run=run_revert)
+
     daemon = commands.add_parser(
         "daemon", help="run by keepalived-dummy.service", allow_abbrev=False
     )
     daemon.set_defaults(run=run_daemon)
     return top
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    """What adopt and revert both take."""
+    command.add_argument(
+        "--config",
+        type=Path,
+        default=Path("/etc/keepalived/keepalived.conf"),
+        metavar="FILE",
+        help="keepalived's configuration",
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--no-reload", action="store_true", help="change the files alone")
 
 
 def run_generate(options: argparse.Namespace) -> int:
@@ -126,6 +158,49 @@ def run_wire(options: argparse.Namespace) -> int:
     return status
 
 
+def run_adopt(options: argparse.Namespace) -> int:
+    """Exit status 3 where a dry run finds something to do."""
+    from keepalived_dummy import adopt
+    from keepalived_dummy.rewrite import Wish
+
+    wanted = adopt.Options(
+        _absolute(options.config),
+        Wish(options.interface, not options.no_pin_source),
+        options.partial,
+        options.dry_run,
+        not options.no_reload,
+    )
+    return adopt.run(wanted, adopt.Voice(print, complain, _asker(options.yes)))
+
+
+def run_revert(options: argparse.Namespace) -> int:
+    """Take back what adopt did."""
+    from keepalived_dummy import adopt, revert
+
+    voice = adopt.Voice(print, complain, _asker(options.yes))
+    return revert.run(_absolute(options.config), not options.no_reload, voice)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # not resolved: a link stays one
+
+
+def _asker(yes: bool) -> Callable[[], bool]:
+    """Asks on the terminal; without one, nobody has said yes."""
+
+    def ask() -> bool:
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise UserError("this asks before it goes on, and there is no terminal", "say --yes")
+        try:
+            return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
+
+    return ask
+
+
 def run_daemon(_: argparse.Namespace) -> int:
     """The resident process."""
     from keepalived_dummy import daemon
@@ -140,7 +215,7 @@ def complain(line: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Exit status: 0 done, 1 something could not be done, 2 usage."""
+    """Run one command. Exit status: 0 done, 1 something could not be done, 2 usage, 3 see adopt --dry-run."""
     os.umask(0o022)
     options = parser().parse_args(arguments)
     try:
