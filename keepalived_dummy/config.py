@@ -269,8 +269,7 @@ def load(root: Path) -> Config:
 
 def _twin_problem(data: bytes, dummy: Dummy, twin: Dummy) -> Problem:
     number, section = 0, b""
-    for n, line in enumerate(data.split(b"\n"), 1):
-        line = line.strip()
+    for n, line in enumerate(map(bytes.strip, data.split(b"\n")), 1):
         section = line if line.startswith(b"[") else section
         if section == b"[Interface]" and line.split(b"=")[0].strip() == b"Name":
             number = n

@@ -7,6 +7,7 @@ and of the one before it, whose sockets systemd's store keeps, stand beside each
 there. One socket holds no more than net.core.optmem_max allows (365 at 20480), hence several.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -46,10 +47,7 @@ class Groups:
         for membership in self._held.keys() - wanted:
             place = self._held.pop(membership)
             self._full.discard(place)
-            try:
-                self._set(place, socket.IPV6_LEAVE_GROUP, membership)
-            except OSError:
-                pass  # the interface is gone, and the membership with it
+            self._leave(place, membership)
         failed: dict[Membership, str] = {}
         for membership in sorted(wanted - self._held.keys()):
             try:
@@ -69,10 +67,7 @@ class Groups:
         for membership in [m for m in self._held if m[0] == ifindex]:
             place = self._held.pop(membership)
             self._full.discard(place)
-            try:
-                self._set(place, socket.IPV6_LEAVE_GROUP, membership)
-            except OSError:
-                pass
+            self._leave(place, membership)
 
     def _join(self, membership: Membership) -> None:
         for place in range(_MOST):
@@ -90,6 +85,10 @@ class Groups:
             self._held[membership] = place
             return
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    def _leave(self, place: int, membership: Membership) -> None:
+        with contextlib.suppress(OSError):  # the interface is gone, and the membership with it
+            self._set(place, socket.IPV6_LEAVE_GROUP, membership)
 
     def _open(self) -> None:
         sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
