@@ -4,7 +4,6 @@
 It is told of messages and answers through the three functions it is given; it owns no socket and no clock.
 """
 
-import struct
 from collections.abc import Callable
 
 from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes
@@ -19,6 +18,7 @@ Place = tuple[int, int]  # interface index, family: what a WayOut is for
 
 PREF, PREFS = 19268, 64  # ours: see wire
 _DEBOUNCE = 0.02
+_ECHO = 0.05
 _CLSACT, _REPLACE = "clsact", 0x100
 
 
@@ -41,6 +41,7 @@ class Host:
         self.heals: dict[str, int] = {}
         self.resync: float | None = None
         self._limit = heal.Limit()
+        self._mended: dict[str, float] = {}
         self._dummies: dict[str, Dummy] = {}
         self._uplinks: set[str] = set()
         self._links: dict[int, Link] = {}  # of dummies and uplinks alone
@@ -56,19 +57,19 @@ class Host:
         self.plan = plan
         self._dummies = {dummy.name: dummy for dummy in plan.dummies}
         self._uplinks = {name for dummy in plan.dummies for name in dummy.uplinks}
+        for place, way in list(self.ways.items()):
+            if not self._has_way(way.uplink):
+                self._send(way.close(now))
+                del self.ways[place]
         for ifindex, link in list(self._links.items()):
             if link.name not in self._dummies and link.name not in self._uplinks:
                 self._drop(ifindex)
-        for place, way in list(self.ways.items()):
-            if not any(d.way_out and way.uplink in d.uplinks for d in plan.dummies):
-                self._send(way.close(now))
-                del self.ways[place]
         self.groups_due = True
 
     def picture(self, links: list[Message], addresses: list[Message], now: float) -> None:
         """Every link and address there is, after a start, a new plan or lost events."""
         self.resync = None
-        found = [link for m in links if (link := _link(m))]
+        found = [link for m in links if (link := interfaces.link_of(m))]
         there = {link.ifindex: link.name for link in found}
         for ifindex, link in list(self._links.items()):
             if there.get(ifindex) != link.name:
@@ -76,7 +77,7 @@ class Host:
         for link in found:
             self._link_there(link, now)
         for dummy in self._dummies.values():
-            if dummy.name not in there.values():
+            if dummy.name not in there.values() and self._mended.get(dummy.name) != now:
                 self._missing(dummy, now)
         read = [interfaces.address(m.body) for m in addresses if m.type == interfaces.RTM_NEWADDR]
         self._told = self._told or any(a.proto for a in read)
@@ -98,7 +99,7 @@ class Host:
             self._address_gone(interfaces.address(m.body), now)
         elif m.type == interfaces.RTM_NEWADDR:
             self._address_there(interfaces.address(m.body), now)
-        elif (link := _link(m)) is None:
+        elif (link := interfaces.link_of(m)) is None:
             return
         elif m.type == interfaces.RTM_DELLINK:
             self._link_gone(self._links.get(link.ifindex, link), now)
@@ -125,10 +126,8 @@ class Host:
     def tc(self, m: Message, applying: bool) -> None:
         """A filter's or qdisc's message. What `apply` itself puts there while it runs asks for no other pass."""
         ifindex, _, pref, kind = netlink.tc(m.body)
-        if ifindex not in self._links:
-            return
         gone = m.type in (netlink.RTM_DELTFILTER, netlink.RTM_DELQDISC)
-        if applying and not gone:
+        if ifindex not in self._links or (applying and not gone):
             return
         ours = PREF <= pref < PREF + PREFS or (gone and pref == 0)
         if kind == _CLSACT if m.type in (netlink.RTM_NEWQDISC, netlink.RTM_DELQDISC) else ours:
@@ -180,21 +179,27 @@ class Host:
                 self._links[link.ifindex] = link
             return
         self._links[link.ifindex] = self._last[link.name] = link
-        if what := heal.wrong(link):
-            self._heal(what, link.name, interfaces.set_dummy(link.name), now)
-        elif before is None:
-            self._addresses.setdefault(link.ifindex, {})
+        if link.ifindex not in self._addresses:
+            self._addresses[link.ifindex] = {}
             self.groups_due = True
+        if not (what := heal.wrong(link)):
+            return
+        if now < self._mended.get(link.name, 0.0) + _ECHO:
+            # The kernel says so twice, or it is how a dummy that was just made begins.
+            self.resync = min(self.resync or now + _ECHO, now + _ECHO)
+            return
+        self._heal(what, link.name, interfaces.set_dummy(link.name), now)
 
     def _heal(self, what: list[str], name: str, mend: bytes, now: float) -> None:
         if not self._limit.allow(now):
             self.resync = now + 1
             return
         self._send(mend)
+        self._mended[name] = now
         for kind in what:
             self.heals[kind] = self.heals.get(kind, 0) + 1
-        self._log(WARNING, f"{name}: was {', '.join(what)}; put right")
-        self._want(f"{name}: was {', '.join(what)}")
+        self._log(WARNING, f"{name}: was {' and '.join(what)}; put right")
+        self._want(f"{name}: was {' and '.join(what)}")
 
     def _uplink(self, link: Link, before: Link | None, now: float) -> None:
         self._links[link.ifindex] = link
@@ -236,7 +241,7 @@ class Host:
                 return
             known[a.address, a.prefixlen] = a
             self._vips(link.name, now)
-        elif not _is_link_local(a):
+        elif not interfaces.is_link_local(a):
             known[a.address, a.prefixlen] = a
             if way := self.ways.get((a.ifindex, a.family)):
                 self._send(way.address_added(a.address, a.prefixlen, now))
@@ -259,21 +264,16 @@ class Host:
             if way.uplink in self._dummies[dummy].uplinks:
                 self._send(way.vips(self._held(way.uplink), now))
 
-    def _held(self, uplink: str) -> bool:
-        return any(
-            self._vips_of(d.name)
-            for d in self._dummies.values()
-            if d.way_out and uplink in d.uplinks
-        )
-
     def _has_way(self, uplink: str) -> bool:
         return any(d.way_out and uplink in d.uplinks for d in self._dummies.values())
 
+    def _held(self, uplink: str) -> bool:
+        served = (d.name for d in self._dummies.values() if d.way_out and uplink in d.uplinks)
+        return any(map(self._vips_of, served))
+
     def _vips_of(self, dummy: str) -> list[Address]:
-        for ifindex, link in self._links.items():
-            if link.name == dummy:
-                return list(self._addresses.get(ifindex, {}).values())
-        return []
+        at = (ifindex for ifindex, link in self._links.items() if link.name == dummy)
+        return [a for ifindex in at for a in self._addresses.get(ifindex, {}).values()]
 
     # What is done by the way
 
@@ -297,17 +297,3 @@ class Host:
             if link.name in names and link.name in self._dummies and self._addresses.get(ifindex):
                 self._send(interfaces.set_mac(ifindex, link.mac))
                 self._log(INFO, f"{link.name}: its VIPs are announced again")
-
-
-def _link(m: Message) -> Link | None:
-    """The link of a message; None where it is a bridge's or bond's word about a port of its own."""
-    if m.type not in (interfaces.RTM_NEWLINK, interfaces.RTM_DELLINK) or m.body[:1] != b"\0":
-        return None
-    return interfaces.link(m.body)
-
-
-def _is_link_local(a: Address) -> bool:
-    return (
-        a.family == AF_INET6
-        and struct.unpack_from("!H", a.address.ljust(2, b"\0"))[0] & 0xFFC0 == 0xFE80
-    )

@@ -13,6 +13,8 @@ from keepalived_dummy.netlink import (
     CREATE,
     DUMP,
     EXCL,
+    Malformed,
+    Message,
     attribute,
     attributes,
     find,
@@ -85,15 +87,29 @@ def link(body: bytes) -> Link:
     )
 
 
+def link_of(m: Message) -> Link | None:
+    """The link of a message; None where it is a bridge's word about a port, which has the link's number too."""
+    if m.type not in (RTM_NEWLINK, RTM_DELLINK) or m.body[:1] != b"\0":
+        return None
+    return link(m.body)
+
+
 def address(body: bytes) -> Address:
     """The address of an RTM_NEWADDR or RTM_DELADDR: of a point-to-point one the near end."""
     family, prefixlen, flags, _, index = unpack(_ADDRESS, body)
     a = dict(attributes(body, _ADDRESS.size))
     own = a.get(_IFA_LOCAL) or a.get(_IFA_ADDRESS, b"")
+    if len(own) != {AF_INET: 4, AF_INET6: 16}.get(family, len(own)):
+        raise Malformed(f"an address of {len(own)} bytes in family {family}")
     if _IFA_FLAGS in a:
         flags = u32(a[_IFA_FLAGS])
     proto = a.get(_IFA_PROTO) or b"\0"
     return Address(family, index, prefixlen, own, flags, proto[0])
+
+
+def is_link_local(a: Address) -> bool:
+    """fe80::/10."""
+    return a.family == AF_INET6 and a.address[0] == 0xFE and a.address[1] & 0xC0 == 0x80
 
 
 def dump_links() -> bytes:

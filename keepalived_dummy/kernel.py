@@ -17,10 +17,13 @@ _TRIES = 5
 
 
 def open_socket(groups: int = 0, buffer: int = 0) -> socket.socket:
-    """A socket that listens to `groups`; `buffer` bytes of events are kept for it (CAP_NET_ADMIN)."""
+    """A socket that listens to `groups`; `buffer` bytes of events are kept for it (with CAP_NET_ADMIN beyond net.core.rmem_max)."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     if buffer:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     sock.bind((0, groups))
     return sock
 

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""What the daemon does when the host changes, told by messages as the kernel writes them."""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from keepalived_dummy import heal, interfaces, netlink, routes
+from keepalived_dummy.host import PREF, Host
+from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
+from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
+from keepalived_dummy.plan import Dummy, Plan
+
+DUMMY, UPLINK = 5, 2
+MAC = bytes.fromhex("02aabbccdd01")
+OTHER = bytes.fromhex("02aabbccdd02")
+VIP4, VIP6 = bytes([192, 0, 2, 10]), bytes.fromhex("fd" + 14 * "00" + "10")
+OWN = bytes([192, 0, 2, 5])
+PLAN = Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",)),))
+GOOD = IFF_UP | IFF_RUNNING
+
+
+def link(ifindex: int, name: str, kind: str = "", gone: bool = False, **how: Any) -> Message:
+    """With `flags`, `mac`, `mode` and `family` as they are of a link that is well."""
+    pack = netlink.attribute
+    body = struct.pack("=BxHiII", how.get("family", 0), 1, ifindex, how.get("flags", GOOD), 0)
+    body += pack(3, name.encode() + b"\0") + pack(1, how.get("mac", MAC))
+    if kind:
+        body += pack(18, pack(1, kind.encode() + b"\0"))
+    body += pack(26, pack(AF_INET6, pack(8, bytes([how.get("mode", 1)]))))
+    return Message(interfaces.RTM_DELLINK if gone else interfaces.RTM_NEWLINK, 0, 0, 0, body)
+
+
+def dummy(ifindex: int = DUMMY, **how: Any) -> Message:
+    return link(ifindex, "keepalived0", "dummy", **how)
+
+
+def address(ifindex: int, value: bytes, length: int, proto: int = 0, gone: bool = False) -> Message:
+    family = AF_INET if len(value) == 4 else AF_INET6
+    body = struct.pack("=BBBBi", family, length, 0x80, 0, ifindex) + netlink.attribute(2, value)
+    if proto:
+        body += netlink.attribute(11, bytes([proto]))
+    return Message(interfaces.RTM_DELADDR if gone else interfaces.RTM_NEWADDR, 0, 0, 0, body)
+
+
+@dataclass
+class World:
+    sent: list[Message] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    now: float = 100.0
+
+    def __post_init__(self) -> None:
+        self.host = Host(
+            lambda data: self.sent.extend(netlink.messages(data)),
+            self.wanted.append,
+            lambda _, line: self.lines.append(line),
+            lambda _: None,
+        )
+
+    def tell(self, *messages: Message) -> list[Message]:
+        """What was sent on them; a second goes by."""
+        self.sent.clear()
+        self.wanted.clear()
+        for message in messages:
+            self.host.message(message, self.now)
+        self.now += 1
+        return list(self.sent)
+
+
+@pytest.fixture
+def world() -> World:
+    it = World()
+    it.host.load(PLAN, it.now)
+    it.host.picture([dummy(), link(UPLINK, "ens3", mac=OTHER)], [address(UPLINK, OWN, 24)], it.now)
+    it.now += 1
+    it.sent.clear()
+    it.wanted.clear()
+    return it
+
+
+WRONG = {
+    "down": dummy(flags=0),
+    "noarp": dummy(flags=GOOD | IFF_NOARP),
+    "addrgenmode": dummy(mode=0),
+}
+
+
+@pytest.mark.parametrize(("what", "message"), WRONG.items(), ids=WRONG)
+def test_a_dummy_is_put_right(world: World, what: str, message: Message) -> None:
+    assert b"".join(m.body for m in world.tell(message)) == b"".join(
+        m.body for m in netlink.messages(interfaces.set_dummy("keepalived0"))
+    )
+    assert world.host.heals == {what: 1}
+    assert world.wanted == [f"keepalived0: was {what}"]
+
+
+def test_said_twice_it_is_put_right_once_and_looked_at_again(world: World) -> None:
+    world.tell(dummy(flags=0), dummy(flags=0))
+    assert world.host.heals == {"down": 1}
+    assert world.host.resync == pytest.approx(world.now - 1 + 0.05)
+
+
+def test_a_deleted_dummy_is_made_again_and_its_vips_are_seen(world: World) -> None:
+    sent = world.tell(dummy(gone=True))
+    assert interfaces.link(sent[0].body)[2:5] == ("keepalived0", "dummy", MAC)
+    assert sent[0].flags & netlink.CREATE
+    assert world.host.heals == {"deleted": 1}
+    world.tell(dummy(9, flags=IFF_NOARP, mode=0), dummy(9))
+    world.tell(address(9, VIP6, 128))
+    assert world.host.ways[UPLINK, AF_INET].held
+
+
+def test_a_configured_mac_is_given_again(world: World) -> None:
+    world.host.load(Plan((PLAN.dummies[0]._replace(mac=OTHER),)), world.now)
+    assert interfaces.link(world.tell(dummy(gone=True))[0].body).mac == OTHER
+
+
+def test_another_kind_of_link_is_left_alone(world: World) -> None:
+    assert world.tell(dummy(gone=True))
+    assert world.tell(link(9, "keepalived0", "bridge", flags=0)) == []
+    assert "no dummy" in world.lines[-1]
+
+
+def test_a_fight_is_not_fought_at_full_speed(world: World) -> None:
+    for _ in range(300):
+        world.host.message(dummy(flags=0), world.now)
+        world.now += 0.06
+    assert world.host.heals["down"] < 120
+    assert world.host.resync is not None
+
+
+def test_a_bridge_port_message_is_no_link(world: World) -> None:
+    assert world.tell(link(DUMMY, "keepalived0", gone=True, family=7)) == []
+
+
+KERNEL_MADE = bytes.fromhex("fe8000000000000000aabbfffeccdd01")
+LOCAL_VIP = bytes.fromhex("fe80" + 13 * "00" + "99")
+
+
+def test_the_kernels_own_link_local_address_goes_and_no_other(world: World) -> None:
+    assert world.tell(address(DUMMY, LOCAL_VIP, 128, proto=18)) == []
+    sent = world.tell(address(DUMMY, KERNEL_MADE, 64, proto=3))
+    assert [m.type for m in sent][-1] == interfaces.RTM_DELADDR
+    assert interfaces.address(sent[-1].body).address == KERNEL_MADE
+    for value, length in ((LOCAL_VIP, 64), (VIP4, 32), (VIP6, 128), (KERNEL_MADE, 64)):
+        assert world.tell(address(DUMMY, value, length, proto=18 if length == 64 else 0)) == []
+
+
+MADE = {
+    "told": (Address(10, 5, 64, KERNEL_MADE, 0, 3), True, True),
+    "told otherwise": (Address(10, 5, 64, KERNEL_MADE, 0, 0), True, False),
+    "old kernel": (Address(10, 5, 64, KERNEL_MADE, 0, 0), False, True),
+    "old kernel, a VIP": (Address(10, 5, 128, KERNEL_MADE, 0, 0), False, False),
+    "old kernel, another": (Address(10, 5, 64, LOCAL_VIP, 0, 0), False, False),
+    "IPv4": (Address(2, 5, 32, VIP4, 0, 0), False, False),
+}
+
+
+@pytest.mark.parametrize(("a", "told", "expected"), MADE.values(), ids=MADE)
+def test_made_by_the_kernel(a: Address, told: bool, expected: bool) -> None:
+    assert heal.made_by_kernel(a, MAC, told) is expected
+
+
+EVENTS = {
+    "another MAC": (link(UPLINK, "ens3", mac=MAC), "ens3: has another MAC"),
+    "deleted": (link(UPLINK, "ens3", gone=True), "ens3: gone"),
+    "renamed": (link(UPLINK, "lan0", mac=OTHER), "ens3: gone"),
+    "a new one": (link(7, "ens3", mac=OTHER), "ens3: there"),
+}
+
+
+@pytest.mark.parametrize(("message", "expected"), EVENTS.values(), ids=EVENTS)
+def test_an_uplink_that_changes_is_wired_again(
+    world: World, message: Message, expected: str
+) -> None:
+    world.tell(message)
+    assert world.wanted == [expected]
+
+
+def test_carrier_that_is_back_is_announced_after_the_pass(world: World) -> None:
+    world.tell(address(DUMMY, VIP4, 32))
+    world.tell(link(UPLINK, "ens3", mac=OTHER, flags=IFF_UP))
+    assert world.wanted == []
+    world.tell(link(UPLINK, "ens3", mac=OTHER))
+    assert world.wanted == ["ens3: carrier is back"]
+    assert world.sent == []
+    world.host.announce()
+    assert [interfaces.link(m.body)[:5] for m in world.sent] == [(DUMMY, 0, "", "", MAC)]
+    world.sent.clear()
+    world.host.announce()
+    assert world.sent == []
+
+
+def test_strangers_are_nobodys_business(world: World) -> None:
+    assert world.tell(link(20, "veth1"), address(20, OWN, 24), link(20, "veth1", gone=True)) == []
+    assert world.wanted == []
+
+
+def test_the_way_out_end_to_end(world: World) -> None:
+    way = world.host.ways[UPLINK, AF_INET]
+    body = struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 2, 253, 1, 0)
+    body += netlink.attribute(1, bytes([192, 0, 2, 0])) + netlink.attribute(
+        4, struct.pack("=I", UPLINK)
+    )
+    route = routes.route(body, UPLINK)
+    assert route
+    way.snapshot([route], world.now)
+    (put,) = world.tell(address(UPLINK, OWN, 24, gone=True))
+    assert routes.route(put.body, UPLINK) == route._replace(protocol=75, metric=60000)
+    deleted = Message(routes.RTM_DELROUTE, 0, 0, 77, put.body)
+    world.sent.clear()
+    world.host.route(deleted, 77, world.now)
+    assert world.sent == []
+    world.host.route(deleted._replace(pid=78), 77, world.now)
+    assert [m.body for m in world.sent] == [put.body]
+    world.host.load(Plan(), world.now)
+    assert world.sent[-1].type == routes.RTM_DELROUTE
+    assert world.host.ways == {}
+
+
+def filter_message(
+    kind: int, ifindex: int = UPLINK, pref: int = PREF, name: bytes = b"u32"
+) -> Message:
+    body = struct.pack("=BxxxiIII", 0, ifindex, 1, netlink.CLSACT_INGRESS, pref << 16)
+    return Message(kind, 0, 0, 0, body + netlink.attribute(1, name + b"\0"))
+
+
+NEW, DEL = netlink.RTM_NEWTFILTER, netlink.RTM_DELTFILTER
+FILTERS = {
+    "ours deleted": (filter_message(DEL), False, True),
+    "ours deleted while applying": (filter_message(DEL), True, True),
+    "all deleted": (filter_message(DEL, pref=0), False, True),
+    "ours changed": (filter_message(NEW), False, True),
+    "put there by apply": (filter_message(NEW), True, False),
+    "somebody else's": (filter_message(DEL, pref=1), False, False),
+    "elsewhere": (filter_message(DEL, ifindex=33), False, False),
+    "clsact gone": (filter_message(netlink.RTM_DELQDISC, pref=0, name=b"clsact"), False, True),
+    "another qdisc": (filter_message(netlink.RTM_DELQDISC, pref=0, name=b"fq_codel"), False, False),
+}
+
+
+@pytest.mark.parametrize(("message", "applying", "expected"), FILTERS.values(), ids=FILTERS)
+def test_filters(world: World, message: Message, applying: bool, expected: bool) -> None:
+    world.host.tc(message, applying)
+    assert bool(world.wanted) is expected
+
+
+def test_lost_events_lead_to_a_full_pass(world: World) -> None:
+    world.host.overrun(world.now)
+    assert (world.host.resync, world.wanted) == (world.now, ["events were lost"])
+    world.host.picture([link(UPLINK, "ens3", mac=OTHER)], [], world.now)
+    assert world.host.heals == {"overrun": 1, "deleted": 1}
+    assert world.host.resync is None
