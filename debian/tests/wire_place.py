@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: MIT
+"""How the wire is put in place: what it does twice, beside filters of others, without a module, and taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import wire_lan
+from checks import check, note
+from host import run
+from scapy.layers.l2 import ARP
+from wire_frame import Ask, arp_answers, judge_arp, nd_answers
+from wire_lan import DUMMY, A, Tap, applied, apply, wired
+from wire_mutate import BACK, edit
+
+TOOLS = Path("/var/tmp/wire-tools")  # /run is noexec
+TC = f"""#!/bin/sh
+echo run >> {TOOLS}/runs
+exec $(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v tc) "$@"
+"""
+
+
+def counted(words: str = "") -> tuple[int, str]:
+    """How often a pass runs tc, and what it says."""
+    TOOLS.mkdir(exist_ok=True)
+    (TOOLS / "tc").write_text(TC)
+    (TOOLS / "tc").chmod(0o755)
+    (TOOLS / "runs").write_text("")
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{TOOLS}:{path}"
+    try:
+        said = apply(words)
+    finally:
+        os.environ["PATH"] = path
+    return (TOOLS / "runs").read_text().count("run"), said
+
+
+NUMBERED = ("index", "ref", "bind", "fh", "key_ht")  # by the kernel, as it comes
+
+
+def plain(value: Any) -> Any:
+    """What tc shows, without the numbers that the kernel gives out."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items() if key not in NUMBERED}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def filters(dev: str) -> dict[str, list[dict[str, Any]]]:
+    """The filters of an interface in both directions."""
+    shown = {way: run(f"tc -j filter show dev {dev} {way}") for way in ("ingress", "egress")}
+    return {way: plain(json.loads(text)) for way, text in shown.items()}
+
+
+def works() -> None:
+    """The VIPs are answered, each once."""
+    with Tap(A.ns, A.dev) as tap:
+        assert len(arp_answers(tap, A.ip4(1), A.vip4)) == 1
+        assert len(nd_answers(tap, Ask(A.ip6("1"), A.vip6))) == 1
+
+
+@check(
+    without=edit("wire.py", "s/cookie = MARK \\+ .*/cookie = MARK + __import__('os').urandom(12)/"),
+    back=BACK,
+)
+def same_state_runs_no_tc() -> None:
+    wired()
+    works()
+    runs, said = counted()
+    assert (runs, said.strip()) == (0, "nothing to do"), f"{runs} runs: {said}"
+    run(f"tc filter delete dev {A.uplink} ingress pref 19268")
+    runs, _ = counted()
+    assert runs == 1, "the counter counts"
+    works()
+
+
+@check(without=edit("tc.py", "s/^    absent = .*/    absent = []  # type: ignore/"), back=BACK)
+def what_is_gone_comes_back() -> None:
+    """Every filter of ours deleted by hand, one after the other, then the qdiscs; and one replaced."""
+    wired()
+    before = filters(A.uplink), filters(DUMMY)
+    places = [
+        f"filter delete dev {dev} {way} pref {item['pref']} protocol {item['protocol']}"
+        for dev, ways in ((A.uplink, before[0]), (DUMMY, before[1]))
+        for way, found in ways.items()
+        for item in found
+        if "options" in item
+    ]
+    run("tc -force -batch - <<'END'\n" + "\n".join(dict.fromkeys(places)) + "\nEND")
+    assert apply() != "nothing to do\n"
+    assert (filters(A.uplink), filters(DUMMY)) == before
+    run(f"tc qdisc delete dev {A.uplink} clsact; tc qdisc delete dev {DUMMY} clsact")
+    apply()
+    assert (filters(A.uplink), filters(DUMMY)) == before
+    works()
+    shown = run(f"tc filter show dev {A.uplink} ingress pref 19268")
+    handle = re.findall(r"fh (\w+::\w+) ", shown)[0]
+    run(
+        f"tc filter replace dev {A.uplink} ingress pref 19268 protocol ipv6 handle {handle} u32 skip_hw"
+        " match u8 58 0xff at 6 match u8 135 0xff at 40 action continue"
+    )
+    apply()
+    works()
+
+
+FOREIGN = f"""
+tc qdisc add dev {A.uplink} clsact
+tc filter add dev {A.uplink} ingress pref 10 protocol ipv6 matchall action continue
+tc filter add dev {A.uplink} ingress pref 19268 protocol ipv6 u32 match u8 58 0xff at 6 action continue
+tc filter add dev {A.uplink} ingress pref 65000 protocol all matchall action ok
+tc filter add dev {A.uplink} egress pref 19268 protocol all matchall action ok
+"""
+
+
+def matched(dev: str, pref: int) -> int:
+    """How many packets the actions at this preference have seen."""
+    shown = run(f"tc -s filter show dev {dev} ingress pref {pref}")
+    return sum(int(number) for number in re.findall(r"Sent \d+ bytes (\d+) pkt", shown))
+
+
+@check(
+    without=edit("templates/wire.tc.j2", 's/" continue" if loop.last/" drop" if loop.last/'),
+    back=BACK,
+)
+def filters_of_others_stay_and_match() -> None:
+    """At a preference before ours, at ours and after ours; the clsact that they came with stays too."""
+    run(FOREIGN)
+    before = filters(A.uplink)
+    wired()
+    with Tap(A.ns, A.dev) as tap:
+        counts = [matched(A.uplink, pref) for pref in (10, 65000)]
+        assert len(nd_answers(tap, Ask(A.ip6("1"), A.vip6))) == 1
+        assert len(nd_answers(tap, Ask(A.ip6("1"), A.ip6("5")))) == 1, "the uplink's own address"
+    after = [matched(A.uplink, pref) for pref in (10, 65000)]
+    assert all(late > early for early, late in zip(counts, after, strict=True)), (counts, after)
+    assert counted()[0] == 0
+    run(f"tc filter delete dev {DUMMY} egress")
+    apply()
+    works()
+    apply("--remove")
+    assert filters(A.uplink) == before
+
+
+@check(without=edit("tc.py", "s/^    shared = .*/    shared: set[object] = set()/"), back=BACK)
+def filter_of_another_at_our_preference_outlives_ours() -> None:
+    run(FOREIGN)
+    before = filters(A.uplink)
+    wired()
+    works()
+    apply("--remove")
+    assert filters(A.uplink) == before
+
+
+@check(
+    without=edit(
+        "tc.py", "s/^    if lacking and said:/    lacking, lines = [], []\\n    if False:/"
+    ),
+    back=BACK,
+)
+def taken_place_is_said() -> None:
+    """Another kind of filter at our preference leaves no place for ours there: said, and the rest is there."""
+    run(f"tc qdisc add dev {A.uplink} clsact")
+    run(f"tc filter add dev {A.uplink} ingress pref 19268 protocol ip matchall action continue")
+    before = filters(A.uplink)
+    wire_lan.conf(DUMMY, f"Name={A.uplink}")
+    status, said = applied()
+    assert status == 1 and f"{A.uplink}: " in said and "pref 19268" in said, said
+    assert [f for f in filters(A.uplink)["ingress"] if f in before["ingress"]] == before["ingress"]
+
+
+@check(without=edit("tc.py", "s/^_TC_H_CLSACT = .*/_TC_H_CLSACT = 0/"), back=BACK)
+def ingress_qdisc_of_another_serves() -> None:
+    run(f"tc qdisc add dev {A.uplink} ingress")
+    run(f"tc filter add dev {A.uplink} parent ffff: pref 10 protocol ipv6 matchall action continue")
+    before = run(f"tc qdisc show dev {A.uplink}"), filters(A.uplink)["ingress"]
+    wired()
+    works()
+    assert counted()[0] == 0
+    apply("--remove")
+    assert (run(f"tc qdisc show dev {A.uplink}"), filters(A.uplink)["ingress"]) == before
+
+
+# Taken away
+
+
+def as_found(dev: str) -> str:
+    """All there is to see of an interface but counters, addresses' lifetimes and timers."""
+    parts = [
+        run(f"tc qdisc show dev {dev}"),
+        *(run(f"tc filter show dev {dev} {way}") for way in ("ingress", "egress")),
+        run(f"ip -d link show dev {dev}"),
+        run(f"ip address show dev {dev}"),
+        run(f"ip maddress show dev {dev}"),
+        run("ip route show table all; ip -6 route show table all; ip rule; ip -6 rule"),
+        run(f"sysctl -a 2>/dev/null | grep -E '\\.({re.escape(dev)}|all|default)\\.'", check=False),
+    ]
+    parts[5] = re.sub(r"expires \d+sec", "", parts[5])
+    text = "\n".join(parts)
+    return "\n".join(line for line in text.splitlines() if DUMMY not in line)
+
+
+def stays_as_found(take_away: Callable[[], object]) -> None:
+    before = as_found(A.uplink)
+    wired()
+    works()
+    assert as_found(A.uplink) != before, "the wire is seen"
+    run(f"ip address flush dev {DUMMY}")
+    take_away()
+    assert as_found(A.uplink) == before, f"before:\n{before}\n\nafter:\n{as_found(A.uplink)}"
+
+
+@check(without=edit("tc.py", "s/^    _remove_clsact\\(.*/    pass/"), back=BACK)
+def removal_leaves_the_uplink_as_found() -> None:
+    """What the package's removal runs, daemon first, then the rest."""
+    stays_as_found(lambda: run("sh /var/lib/dpkg/info/keepalived-dummy.prerm remove"))
+
+
+@check(without=edit("uplinks.py", "s/if not dummy.wire or /if /"), back=BACK)
+def wire_no_leaves_the_uplink_as_found() -> None:
+    def take_away() -> None:
+        wire_lan.conf(DUMMY, f"Name={A.uplink}", "Wire=no")
+        apply()
+
+    stays_as_found(take_away)
+    wire_lan.hold(DUMMY, A.vip6)
+    with Tap(A.ns, A.dev) as tap:
+        assert not nd_answers(tap, Ask(A.ip6("1"), A.vip6), wait=1)
+
+
+# A kernel without a module
+
+BLACKLIST = Path("/etc/modprobe.d/wire-test.conf")
+
+
+@check(without=edit("tc.py", 's/"-force", //'), back=BACK)
+def without_a_module_the_rest_works() -> None:
+    """No act_csum: neighbour discovery of IPv6 cannot be rewritten, ARP can."""
+    apply("--remove")
+    run("modprobe -r act_csum")
+    BLACKLIST.write_text("install act_csum /bin/false\n")
+    try:
+        wire_lan.conf(DUMMY, f"Name={A.uplink}")
+        status, said = applied()
+        note(said.strip().replace("\n", "; "))
+        assert status == 1, said
+        assert (
+            len(re.findall(rf"{DUMMY}: the wire's filter at egress pref \d+ is not there", said))
+            == 2
+        )
+        assert "csum" in said, "it says what the kernel lacks"
+        wire_lan.hold(DUMMY, A.vip4)
+        with Tap(A.ns, A.dev) as tap:
+            wire_lan.announce(DUMMY)
+            seen = tap.watch(3, lambda found: any(ARP in f and f.psrc == A.vip4 for f in found))
+            judge_arp(seen[-1], A.mac, A.vip4)
+    finally:
+        BLACKLIST.unlink()
+    assert "is not there" not in apply()
