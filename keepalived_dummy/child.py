@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The one child process: `apply`, started when something happened, never waited for."""
+"""The one child process: `apply`, or tc, started when something happened, never waited for."""
 
 import os
 import signal
@@ -8,35 +8,35 @@ from collections.abc import Sequence
 from keepalived_dummy import notify
 
 TIMEOUT = 60.0
-_BURST, _REFILL = (
-    10.0,
-    0.5,
-)  # passes at once, then so many a second: a fight with somebody else ends in a walk
 _MOST = 1 << 22
 
 
 class Child:
     """A running command; its standard output is collected, its standard error is ours.
 
-    It has the priority of any other: the unit's is for a single reflex and reset on fork (sched(7)).
+    It has the priority of any other: the unit's is for a single reflex and reset on fork (sched(7)). It
+    reads `given` on its standard input.
     """
 
-    def __init__(self, command: Sequence[str], now: float) -> None:
+    def __init__(self, command: Sequence[str], now: float, given: bytes = b"") -> None:
         self.deadline = now + TIMEOUT
         self.output = b""
         self.out, end = os.pipe()
         os.set_blocking(self.out, False)
+        source = os.memfd_create("stdin")
+        os.pwrite(source, given, 0)
         try:
-            self._pid = os.posix_spawn(
+            self._pid = os.posix_spawnp(
                 command[0],
                 list(command),
                 notify.environment(),
-                file_actions=[(os.POSIX_SPAWN_DUP2, end, 1)],
+                file_actions=[(os.POSIX_SPAWN_DUP2, source, 0), (os.POSIX_SPAWN_DUP2, end, 1)],
             )
         except OSError:
             os.close(self.out)
             raise
         finally:
+            os.close(source)
             os.close(end)
         self.exited = os.pidfd_open(self._pid)
 

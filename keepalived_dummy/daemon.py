@@ -74,6 +74,7 @@ class Daemon:
         self._join_at: float | None = None
         self._report_at: float | None = None
         self._ready = self._reloading = self._stop = False
+        self._said: set[str] = set()
 
     def run(self) -> int:
         """Until SIGTERM."""
@@ -202,6 +203,9 @@ class Daemon:
                 self._passes.want("events were lost")
             else:
                 self._host.tc(message, self._passes.running)
+        torn, self._host.torn = self._host.torn, set()
+        if torn and not self._passes.running:
+            self._passes.mend("".join(self._host.mend(i, self._survey.cookies(i)) for i in torn))
 
     def _on_answer(self) -> None:
         for message in _received(self._requests):
@@ -237,12 +241,19 @@ class Daemon:
             self._passes.succeeded()
             self._take(new)
             state.write("plan.json", output)
-            for problem in (*new.missing, *new.problems):
-                state.log(state.WARNING, problem)
+            self._say(new)
             if not self._ready or not self._passes.wanted:
                 self._say_ready()
         self._changed()
         gc.collect()
+
+    def _say(self, new: plan.Plan) -> None:
+        """What is wrong, or waited for, is said when it begins and not in every pass."""
+        wrong = dict.fromkeys((*new.missing, *new.problems), state.WARNING)
+        lines = {**dict.fromkeys(new.notes, state.NOTICE), **wrong}
+        for line in lines.keys() - self._said:
+            state.log(lines[line], line)
+        self._said = set(lines)
 
     def _take(self, new: plan.Plan) -> None:
         now = time.monotonic()

@@ -17,6 +17,7 @@ from keepalived_dummy.wayout import WayOut
 Place = tuple[int, int]  # interface index, family: what a WayOut is for
 
 PREF, PREFS = 19268, 64  # ours: see wire
+_MARK = b"kdmy"
 _DEBOUNCE = 0.02
 _ECHO = 0.05
 _CLSACT, _REPLACE = "clsact", 0x100
@@ -40,6 +41,7 @@ class Host:
         self.dirty: dict[Place, float] = {}  # whose routes are to be read again, and when
         self.heals: dict[str, int] = {}
         self.resync: float | None = None
+        self.torn: set[int] = set()  # interfaces of which a filter went
         self._limit = heal.Limit()
         self._mended: dict[str, float] = {}
         self._dummies: dict[str, Dummy] = {}
@@ -132,6 +134,21 @@ class Host:
         ours = PREF <= pref < PREF + PREFS or (gone and pref == 0)
         if kind == _CLSACT if m.type in (netlink.RTM_NEWQDISC, netlink.RTM_DELQDISC) else ours:
             self._want(f"{self._links[ifindex].name}: a filter {'went' if gone else 'changed'}")
+            if gone:
+                self.torn.add(ifindex)
+
+    def mend(self, ifindex: int, present: set[bytes]) -> str:
+        """The tc script for the filters of an interface that are not among the cookies `present`.
+
+        Empty where a filter of ours is there that the plan does not know: another pass has been at work.
+        """
+        ours = {cookie for cookie in present if cookie.startswith(_MARK)}
+        known = {f.cookie: f.line for f in self.plan.filters if f.ifindex == ifindex}
+        lost = [line for cookie, line in known.items() if cookie not in present]
+        if ifindex not in self._links or not lost or ours - known.keys():
+            return ""
+        name = self._links[ifindex].name
+        return "".join(f"{line}\n" for line in (f"qdisc add dev {name} clsact", *lost))
 
     def overrun(self, now: float) -> None:
         """Events were lost: everything is read again, and applied."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The passes of `apply`: when the next one starts, and what becomes of the one that runs."""
+"""The passes of `apply`: when the next one starts, and what becomes of the one that runs.
+
+A filter that went is put back by tc alone at once, and the pass that follows sees whether all is well.
+"""
 
 import select
 import time
@@ -12,6 +15,7 @@ _BURST, _REFILL = (
     10.0,
     0.5,
 )  # passes at once, then so many a second: a fight with somebody else ends in a walk
+_TC = ("tc", "-force", "-batch", "-")
 _LONGEST = 60.0  # between two tries of a pass that fails
 
 
@@ -44,6 +48,7 @@ class Passes:
         self._due: float | None = None
         self._reasons: dict[str, None] = {}
         self._wait = 0.0
+        self._mending = False
 
     @property
     def running(self) -> bool:
@@ -60,6 +65,11 @@ class Passes:
         due = time.monotonic() + delay
         self._due = due if self._due is None else min(due, self._due)
         self._reasons[reason] = None
+
+    def mend(self, script: str) -> None:
+        """Runs a script of tc now; where something runs already, the pass that is wanted does as well."""
+        if script and self._child is None:
+            self._mending = self._start(_TC, time.monotonic(), script.encode())
 
     def retry(self) -> float:
         """Asks for a pass since the last one failed as a whole; returns when, in seconds."""
@@ -90,15 +100,19 @@ class Passes:
         self._due = None
         self._reasons.clear()
         self._pace.take()
-        try:
-            child = Child(self._command, now)
-        except OSError as problem:
-            log(ERR, f"{self._command[0]}: {problem.strerror}")
+        if not self._start(self._command, now):
             self._done(127, b"")
-            return
+
+    def _start(self, command: Sequence[str], now: float, given: bytes = b"") -> bool:
+        try:
+            child = Child(command, now, given)
+        except OSError as problem:
+            log(ERR, f"{command[0]}: {problem.strerror}")
+            return False
         self._child = child
         for fd in (child.out, child.exited):
             self._loop.register(fd, select.EPOLLIN)
+        return True
 
     def events(self, ready: set[int]) -> None:
         """Descriptors are ready, perhaps the child's."""
@@ -109,7 +123,11 @@ class Passes:
             for fd in (child.out, child.exited):
                 self._loop.unregister(fd)
             self._child = None
-            self._done(child.finish(), child.output)
+            status = child.finish()
+            if self._mending:
+                self._mending = False
+            else:
+                self._done(status, child.output)
 
     def stop(self) -> None:
         """The daemon stops; a pass is idempotent, and so may be cut off."""

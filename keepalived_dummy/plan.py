@@ -16,6 +16,15 @@ class Dummy(NamedTuple):
     uplinks: tuple[str, ...]
 
 
+class Filter(NamedTuple):
+    """A filter of the wire: where it sits, what it is known by, and the tc command that puts it there."""
+
+    ifindex: int
+    direction: str
+    cookie: bytes
+    line: str
+
+
 class Plan(NamedTuple):
     """What to look after, and what the pass found."""
 
@@ -25,15 +34,19 @@ class Plan(NamedTuple):
     rewired: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    filters: tuple[Filter, ...] = ()
 
 
 def read(text: bytes) -> Plan:
     """The plan in `text`. ValueError where it is none."""
     try:
         value = json.loads(text)
-        lists = {name: _strings(value.get(name, [])) for name in Plan._fields if name != "dummies"}
-        return Plan(tuple(map(_dummy, value["dummies"])), **lists)
+        names = [name for name in Plan._fields if name not in ("dummies", "filters")]
+        lists = {name: _strings(value.get(name, [])) for name in names}
+        filters = tuple(_filter(*found) for found in value.get("filters", []))
+        return Plan(tuple(map(_dummy, value["dummies"])), **lists, filters=filters)
     except (KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise ValueError(f"no plan: {problem!r}") from None
 
@@ -55,3 +68,8 @@ def _dummy(value: Any) -> Dummy:
         bool(value["way_out"]),
         _strings(value["uplinks"]),
     )
+
+
+def _filter(index: Any, direction: Any, _: Any, cookie: Any, line: Any) -> Filter:
+    words = _strings([direction, line])
+    return Filter(int(index), words[0], bytes.fromhex(cookie), words[1])

@@ -4,7 +4,7 @@
 import os
 import sys
 
-ERR, WARNING, INFO = 3, 4, 6
+ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
 
 def path(name: str) -> str:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Reads what there is from the kernel, for the host to compare with what it knows."""
 
+import contextlib
 import errno
 import time
 from collections.abc import Callable
 
-from keepalived_dummy import interfaces, kernel, routes
+from keepalived_dummy import interfaces, kernel, netlink, routes
 from keepalived_dummy.host import Host
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.state import ERR, log
@@ -52,6 +53,15 @@ class Survey:
             self._host.resync = now + 1
             return
         self._host.picture(links, addresses, now)
+
+    def cookies(self, ifindex: int) -> set[bytes]:
+        """The cookies of the filters that an interface has now."""
+        found: set[bytes] = set()
+        for parent in (netlink.CLSACT_INGRESS, netlink.CLSACT_EGRESS):
+            with contextlib.suppress(OSError):  # no qdisc, or no link any more
+                for m in kernel.dump(self._socket, netlink.dump_filters(ifindex, parent)):
+                    found.update(netlink.filter_of(m.body).cookies)
+        return found
 
     def clean(self) -> None:
         """Takes routes of ours from where no way out is (any more): an earlier run was killed."""

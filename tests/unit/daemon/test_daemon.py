@@ -162,6 +162,8 @@ BAD = [
     b'{"dummies": [{}]}',
     b"\xff",
     b'{"dummies": [], "watch": [1]}',
+    b'{"dummies": [], "filters": [[1, 2, 3]]}',
+    b'{"dummies": [], "filters": [[1, "egress", 3, "xx", "filter"]]}',
 ]
 
 
@@ -180,7 +182,10 @@ def test_a_plan() -> None:
         "way_out": False,
         "uplinks": ["ens3"],
     }
-    read = plan.read(json.dumps({**PLAN, "dummies": [dummy], "more": 1}).encode())
+    filters = [[7, "egress", 19268, "6b646d79", "filter add ..."]]
+    given = {**PLAN, "dummies": [dummy], "filters": filters, "more": 1}
+    read = plan.read(json.dumps(given).encode())
+    assert read.filters == (plan.Filter(7, "egress", b"kdmy", "filter add ..."),)
     assert read.dummies == (plan.Dummy("a", 0, b"\2\0\0\0\0\1", True, False, ("ens3",)),)
 
 

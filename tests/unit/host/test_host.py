@@ -11,7 +11,7 @@ from keepalived_dummy import heal, interfaces, netlink, routes
 from keepalived_dummy.host import PREF, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
-from keepalived_dummy.plan import Dummy, Plan
+from keepalived_dummy.plan import Dummy, Filter, Plan
 
 DUMMY, UPLINK = 5, 2
 MAC = bytes.fromhex("02aabbccdd01")
@@ -254,3 +254,35 @@ def test_lost_events_lead_to_a_full_pass(world: World) -> None:
     world.host.picture([link(UPLINK, "ens3", mac=OTHER)], [], world.now)
     assert world.host.heals == {"overrun": 1, "deleted": 1}
     assert world.host.resync is None
+
+
+COOKIES = [b"kdmy" + bytes([n]) * 12 for n in range(3)]
+MENDED: dict[str, tuple[set[bytes], str]] = {
+    "all went": (set(), "qdisc add dev keepalived0 clsact\nfilter 0\nfilter 1\n"),
+    "one went": ({COOKIES[0]}, "qdisc add dev keepalived0 clsact\nfilter 1\n"),
+    "beside somebody else's": (
+        {COOKIES[0], b"theirs"},
+        "qdisc add dev keepalived0 clsact\nfilter 1\n",
+    ),
+    "none went": ({COOKIES[0], COOKIES[1]}, ""),
+    "another pass was at work": ({COOKIES[0], COOKIES[2]}, ""),
+}
+
+
+@pytest.mark.parametrize(("present", "script"), MENDED.values(), ids=MENDED)
+def test_what_went_is_put_back_by_tc_alone(world: World, present: set[bytes], script: str) -> None:
+    filters = (
+        Filter(DUMMY, "egress", COOKIES[0], "filter 0"),
+        Filter(DUMMY, "ingress", COOKIES[1], "filter 1"),
+        Filter(UPLINK, "ingress", b"kdmy" + b"9" * 12, "filter of the uplink"),
+    )
+    world.host.load(PLAN._replace(filters=filters), world.now)
+    assert world.host.mend(DUMMY, present) == script
+    assert world.host.mend(77, present) == "", "an interface that is not there"
+
+
+def test_a_filter_that_went_leaves_its_interface_to_be_mended(world: World) -> None:
+    world.host.tc(filter_message(NEW), False)
+    assert world.host.torn == set()
+    world.host.tc(filter_message(DEL), False)
+    assert world.host.torn == {UPLINK}
