@@ -19,6 +19,7 @@ _LOST = {
     "broadcast": "stays, and has no meaning with /32",
     "scope": "stays, and holds on the dummy now",
 }
+DUMMY = "DUMMY"  # in a refusal: to be replaced by the name of the dummy
 
 
 @dataclass
@@ -75,19 +76,28 @@ def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> 
         if vip.literal and vip.prefix not in (None, longest(vip)):
             found.moving.append((instance, vip, device.text))
     elif device is not None and device.certain and _is_no_uplink(device.text, known.facts):
-        found.notes.append(
-            f"{vip.where}: {vip.address} is on {device.text}, which is no Ethernet interface of a"
-            " network: left alone"
-        )
+        what = "no uplink: a dummy of others, or no Ethernet interface"
+        found.notes.append(f"{vip.where}: {vip.address}: {device.text} is {what}: left alone")
     elif wrong := _unsure(vip, device) or _unfit(vip, device, known):
         found.refused.append(Problem(*_place(vip), wrong))
     elif device is not None:
         found.moving.append((instance, vip, device.text))
-        found.notes += (
-            f"{vip.where}: {vip.address}: {option.keyword.text} "
-            f"{option.value.text if option.value else ''} {_LOST[option.keyword.text]}"
-            for option in vip.options
-            if option.keyword.text in _LOST
+        found.notes += _lost(instance, vip, device.text)
+
+
+def _lost(instance: Instance, vip: Address, device: str) -> Iterator[str]:
+    """What can't be kept."""
+    for keyword, value in vip.options:
+        said = f"{keyword.text} {value.text if value else ''}"
+        if keyword.text in _LOST and said != "scope global":
+            yield f"{vip.where}: {vip.address}: {said} {_LOST[keyword.text]}"
+    tracked = {line.words[0].text for line in instance.track_interface}
+    tracked |= {instance.interface.text} if instance.interface else set()
+    silent = any(keyword.text in ("no_track", "dont_track") for keyword, _ in vip.options)
+    if device not in tracked and not silent:
+        yield (
+            f"{vip.where}: {vip.address}: keepalived no longer goes to FAULT with {device}; where it"
+            f" should, write {device} into track_interface"
         )
 
 
@@ -103,12 +113,12 @@ def _place(vip: Address) -> tuple[str, int]:
 
 def _unsure(vip: Address, device: Word | None) -> str:
     """Why it is not certain what a line says; empty where it is."""
-    by_hand = f"write by hand: {vip.address}/{longest(vip)} dev DUMMY"
+    by_hand = f"write by hand: {vip.address}/{longest(vip)} dev {DUMMY}"
     if device is None:
         return f"{vip.address}: its vrrp_instance has no interface; give it one"
     for word in (*vip.statement.words, device):
         if not word.certain:
-            return f"{vip.address}: what it is depends on {word.origin}; {by_hand}"
+            return f"{vip.address}: not certain ({word.origin}); {by_hand}"
     if not vip.literal:
         origin = next(word.origin for word in vip.statement.words if word.origin)
         return f"{vip.address}: the line does not stand there so ({origin}); {by_hand}"

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from keepalived_dummy import moves, pins, targets
-from keepalived_dummy.config import Config
+from keepalived_dummy.config import DEFAULT_NAME, Config
 from keepalived_dummy.edits import Clash, Edit, edit, lines
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived import Address, Document, Instance, Statement, read_from
@@ -61,7 +62,11 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
         chosen = targets.named(document, config, facts, found.moving, wish.dummy)
     contents = dict(document.files)
     edits = list(moves.rewrite(contents, found.moving, chosen))
-    refused = list(found.refused)
+    name = next(iter(chosen.names.values()), wish.dummy or DEFAULT_NAME)
+    refused = [
+        replace(p, message=p.message.replace(f"dev {moves.DUMMY}", f"dev {name}"))
+        for p in found.refused
+    ]
     for one in pins.pin(document, contents, facts) if wish.pin else ():
         if isinstance(one, Problem):
             refused.append(one)
@@ -190,18 +195,25 @@ def verify(document: Document, files: Files, done: Rewrite) -> list[str]:
     wrong = []
     if [_pairs(one) for one in old] != [_pairs(one) for one in new]:
         return ["the result has other addresses"]
-    if Counter(p.message for p in again.problems) - Counter(p.message for p in document.problems):
+    if _messages(again) - _messages(document):
         wrong.append("the result has more problems: " + "; ".join(map(str, again.problems)))
-    wanted = {(vip.instance, vip.address): vip.after for vip in done.vips}
+    wanted: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for vip in done.vips:
+        wanted[vip.instance, vip.address].add(vip.after)
     for before, after in zip(old, new, strict=True):
         if _rest(before) != _rest(after):
             wrong.append(f"vrrp_instance {before.name.text} differs in more than addresses")
-        for vip in after.vips:
-            device = vip.device or after.interface
-            place = wanted.get((after.name.text, normal(vip)))
-            if place is not None and (device is None or device.text != place):
-                wrong.append(f"{vip.where}: {vip.address} is not on {place}")
+        for line in after.vips:
+            device = line.device or after.interface
+            places = wanted.get((after.name.text, normal(line)))
+            if places and (device is None or device.text not in places):
+                wrong.append(f"{line.where}: {line.address} is not on {' or '.join(places)}")
     return wrong
+
+
+def _messages(document: Document) -> Counter[str]:
+    """The problems without their lines, which an inserted line moves."""
+    return Counter(re.sub(r":\d+", "", problem.message) for problem in document.problems)
 
 
 def normal(vip: Address) -> str:

@@ -48,7 +48,8 @@ def choose(document: Document, config: Config, facts: Facts, moving: Moving) -> 
     """
     names: dict[str, str] = {}
     confs: dict[str, bytes] = {}
-    for device in dict.fromkeys(device for _, _, device in moving):
+    ours = {dummy.name for dummy in config.dummies}
+    for device in dict.fromkeys(device for _, _, device in moving if device not in ours):
         follows = _follows(moving, device)
         taken = set(names.values())
         fit = [d for d in config.dummies if _serves(document, d, device, follows)]
@@ -65,7 +66,8 @@ def choose(document: Document, config: Config, facts: Facts, moving: Moving) -> 
 
 def named(document: Document, config: Config, facts: Facts, moving: Moving, name: str) -> Targets:
     """The one dummy that was asked for. Raises UserError where it can't serve what is moved."""
-    devices = list(dict.fromkeys(device for _, _, device in moving))
+    ours = {dummy.name for dummy in config.dummies}
+    devices = list(dict.fromkeys(device for _, _, device in moving if device not in ours))
     known = next((dummy for dummy in config.dummies if dummy.name == name), None)
     if known is None:
         try:

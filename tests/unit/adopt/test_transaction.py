@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: MIT
+"""Transactions: done whole, taken back whole, and finished by the next run wherever one was killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from world import World
+
+from keepalived_dummy import replace, transaction
+from keepalived_dummy.errors import UserError
+from keepalived_dummy.journal import BACK, Generation, Journal, Transaction
+from keepalived_dummy.rewrite import Vip
+
+BEFORE = b"vrrp_instance V {\n interface e0\n include vips\n}\n"
+AFTER = b"vrrp_instance V {\n interface e0\n mcast_src_ip 192.0.2.5\n include vips\n}\n"
+VIPS = b"virtual_ipaddress {\n 192.0.2.10/24\n}\n"
+MOVED = b"virtual_ipaddress {\n 192.0.2.10/32 dev k0\n}\n"
+VIP = Vip("V", "192.0.2.10", "e0", "k0")
+
+
+class Killed(BaseException):
+    """kill -9: nothing of the process's own runs any more."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting: nothing here takes time."""
+    monkeypatch.setattr(transaction, "PROOF_SECONDS", 0.0)
+    monkeypatch.setattr(transaction, "_SETTLED", 0.0)
+    monkeypatch.setattr(transaction, "_LOOK", 0.0)
+
+
+class Scene:
+    """Two files of a configuration, a conf to be made, a journal, a host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.main, self.vips, self.conf = folder / "main.conf", folder / "vips", folder / "k.conf"
+        self.main.write_bytes(BEFORE)
+        self.vips.write_bytes(VIPS)
+        self.journal = Journal(folder / "state")
+        self.world = World(self.main)
+        self.after = {str(self.conf): b"conf\n", str(self.main): AFTER, str(self.vips): MOVED}
+
+    def begin(self) -> Transaction:
+        before = {path: replace.content(Path(path)) for path in self.after}
+        changes = transaction.changes(self.journal, before, self.after)
+        then = (Generation(changes, (VIP,)),)
+        return Transaction("adopt", changes, (VIP,), then)
+
+    def run(self) -> transaction.Outcome:
+        return transaction.run(self.journal, self.world, self.begin())
+
+    def state(self) -> str:
+        now = (self.main.read_bytes(), self.vips.read_bytes(), self.conf.exists())
+        return {(BEFORE, VIPS, False): "before", (AFTER, MOVED, True): "after"}.get(now, "mixed")
+
+    def can_start(self) -> bool:
+        """Whatever is there, keepalived reads it: one instance, its VIP on a device that is there."""
+        world = World(self.main)
+        device = {where for _, where in world.places}
+        made = {"e0"} | ({"k0"} if self.conf.exists() else set())
+        return bool(device) and device <= made
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_done(scene: Scene) -> None:
+    outcome = scene.run()
+    assert (outcome.done, outcome.wrong) == (True, [])
+    assert scene.state() == "after"
+    assert scene.world.log == ["apply", "test", "apply", "reload"]
+    assert scene.world.places == {("192.0.2.10", "k0")}
+    assert scene.journal.under_way() is None
+    assert [vip for one in scene.journal.adopted() for vip in one.vips] == [VIP]
+
+
+@pytest.mark.parametrize(
+    ("reloads", "text"),
+    [
+        (["ignored"], "192.0.2.10 is not on k0"),
+        (["dies"], "keepalived does not run any more"),
+        (["backup", "master"], "was MASTER and is BACKUP"),
+        (["flaps"], "was not MASTER for a moment"),
+        (["refused"], "can't be reloaded"),
+    ],
+)
+def test_put_back_when_not_proven(scene: Scene, reloads: list[str], text: str) -> None:
+    scene.world.reloads = reloads
+    outcome = scene.run()
+    assert not outcome.done
+    assert text in outcome.wrong[0]
+    assert scene.state() == "before"
+    assert scene.world.places == {("192.0.2.10", "e0")}
+    assert "every VIP is where it was" in outcome.said[-2]
+    assert scene.journal.under_way() is None
+    assert scene.journal.adopted() == ()
+
+
+def test_keepalived_that_refuses_the_result(scene: Scene) -> None:
+    scene.world.refuses = ["Unknown keyword"]
+    outcome = scene.run()
+    assert not outcome.done
+    assert "Unknown keyword" in outcome.wrong[0]
+    assert scene.state() == "before"
+    assert "reload" not in scene.world.log
+
+
+@pytest.mark.parametrize("undone", [["broken"], ["", "broken"]])
+def test_dummies_that_cannot_be_made(scene: Scene, undone: list[str]) -> None:
+    scene.world.undone = undone
+    outcome = scene.run()
+    assert not outcome.done
+    assert scene.state() == "before"
+
+
+def test_file_changed_meanwhile_is_not_overwritten(scene: Scene) -> None:
+    what = scene.begin()
+    scene.vips.write_bytes(VIPS + b"# edited\n")
+    outcome = transaction.run(scene.journal, scene.world, what)
+    assert not outcome.done
+    assert "changed meanwhile" in outcome.wrong[0]
+    assert scene.vips.read_bytes() == VIPS + b"# edited\n"
+    assert scene.main.read_bytes() == BEFORE
+
+
+def test_backup_node_and_no_keepalived(scene: Scene) -> None:
+    scene.world.state = 1
+    scene.world._take()
+    assert scene.run().done
+    assert scene.state() == "after"
+
+
+def test_no_reload(scene: Scene) -> None:
+    what = dataclasses.replace(scene.begin(), reload=False)
+    assert transaction.run(scene.journal, scene.world, what).done
+    assert "reload" not in scene.world.log
+    assert scene.state() == "after"
+
+
+def failing(
+    function: str, number: int, error: BaseException
+) -> Callable[[pytest.MonkeyPatch], None]:
+    """Patch one function of os to raise at its n-th call, and ever after where it is a full disk."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        real, calls = getattr(os, function), iter(range(10**6))
+
+        def double(*words: object, **names: object) -> object:
+            if next(calls) == number:
+                raise error
+            return real(*words, **names)
+
+        monkeypatch.setattr(os, function, double)
+
+    return patch
+
+
+STEPS = ("rename", "fsync", "unlink", "open", "fchmod")
+
+
+def kills() -> Iterator[tuple[str, int]]:
+    for name in STEPS:
+        for number in range(26 if name in ("fsync", "open") else 10):
+            yield name, number
+
+
+@pytest.mark.parametrize(("function", "number"), kills())
+@pytest.mark.parametrize("reloads", [[], ["ignored"]])
+def test_killed_anywhere_the_next_run_finishes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, function: str, number: int, reloads: list[str]
+) -> None:
+    scene.world.reloads = list(reloads)
+    what = scene.begin()
+    with monkeypatch.context() as patch:
+        failing(function, number, Killed())(patch)
+        try:
+            transaction.run(scene.journal, scene.world, what)
+        except Killed:
+            pass
+    assert scene.can_start()
+    scene.world.reloads = []
+    recovered = transaction.recover(scene.journal, scene.world)
+    if recovered is None and scene.state() == "before":
+        assert scene.journal.adopted() == ()
+        assert scene.run().done or reloads
+    assert scene.state() in ("before", "after")
+    assert scene.world.places == {("192.0.2.10", "k0" if scene.state() == "after" else "e0")}
+    assert bool(scene.journal.adopted()) == (scene.state() == "after")
+    assert scene.journal.under_way() is None
+    assert transaction.recover(scene.journal, scene.world) is None
+    assert not list(scene.main.parent.glob(".*"))
+
+
+@pytest.mark.parametrize(("function", "number"), kills())
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EPERM])
+def test_an_error_anywhere_leaves_it_whole(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, function: str, number: int, code: int
+) -> None:
+    what = scene.begin()
+    with monkeypatch.context() as patch:
+        failing(function, number, OSError(code, os.strerror(code)))(patch)
+        try:
+            transaction.run(scene.journal, scene.world, what)
+        except OSError:
+            pass
+    assert scene.can_start()
+    transaction.recover(scene.journal, scene.world)
+    assert scene.state() in ("before", "after")
+    assert scene.world.places == {("192.0.2.10", "k0" if scene.state() == "after" else "e0")}
+
+
+def test_killed_while_taken_back(scene: Scene) -> None:
+    what = scene.begin()
+    scene.main.write_bytes(AFTER)
+    scene.conf.write_bytes(b"conf\n")
+    scene.journal.begin(dataclasses.replace(what, direction=BACK))
+    recovered = transaction.recover(scene.journal, scene.world)
+    assert recovered is not None
+    assert not recovered.done
+    assert scene.state() == "before"
+
+
+def test_damaged_journal_is_said(scene: Scene) -> None:
+    scene.journal.begin(scene.begin())
+    (scene.journal.folder / "transaction.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        transaction.recover(scene.journal, scene.world)
+
+
+def test_damaged_backup_is_not_put_in_place(scene: Scene) -> None:
+    what = scene.begin()
+    for path in (scene.journal.folder / "backup").iterdir():
+        path.write_bytes(b"\0")
+    with pytest.raises(UserError, match="is damaged"):
+        transaction.run(scene.journal, scene.world, what)
+    assert scene.state() == "before"
+
+
+def test_attributes_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    os.setxattr(path, "user.note", b"kept")
+    os.chown(path, 1, 2)
+    replace.put(path, b"new")
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (1, 2, 0o640)
+    assert os.getxattr(path, "user.note") == b"kept"
+    assert path.read_bytes() == b"new"
+
+
+def test_no_temporary_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    failing("rename", 0, OSError(errno.EPERM, "Operation not permitted"))(monkeypatch)
+    with pytest.raises(OSError, match="not permitted"):
+        replace.put(path, b"new")
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def test_check_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    replace.check(path)
+    failing("open", 0, OSError(errno.EROFS, os.strerror(errno.EROFS)))(monkeypatch)
+    with pytest.raises(UserError, match="Read-only file system"):
+        replace.check(path)
