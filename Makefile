@@ -45,6 +45,9 @@ define packages
 	    > build/apt.log 2>&1 || { cat build/apt.log; exit 1; }; fi
 endef
 
+# $(1): folder. Copies what git tracks, or would, there.
+tree = $(GIT) ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C $(1)
+
 build dist:
 	@mkdir -p $@
 
@@ -65,6 +68,8 @@ lint: $(VENV)/ready-$(RUFF)-$(MYPY) ## ruff, mypy --strict, shellcheck
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy keepalived_dummy
 	@$(VENV)/bin/mypy tests/unit tests/bench
+	@$(VENV)/bin/mypy tests/guest/run
+	@MYPYPATH=tests/acceptance $(VENV)/bin/mypy tests/demo
 	@shellcheck -x -P SCRIPTDIR $(SHELL_SCRIPTS)
 	@echo "lint: clean"
 
@@ -85,7 +90,7 @@ $(DEB): build/digest | dist
 	$(call packages,$(BUILD_PACKAGES))
 	$(call step,package $(VERSION))
 	@rm -rf build/source && mkdir -p build/source/keepalived-dummy
-	@$(GIT) ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -x -C build/source/keepalived-dummy
+	@$(call tree,build/source/keepalived-dummy)
 	@cd build/source/keepalived-dummy && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -us -uc -ui > ../build.log 2>&1 || { cat ../build.log; exit 1; }
 	@rm -f dist/*
 	@cp build/source/keepalived-dummy_* dist/
@@ -100,11 +105,22 @@ lintian: $(DEB) ## lintian --pedantic on the package
 autopkgtest: $(DEB) ## the package's own tests in a guest of SUITE
 	$(call step,autopkgtest on $(SUITE))
 	$(call packages,$(GUEST_PACKAGES))
-	@tests/guest/autopkgtest $(SUITE) . $(DEB)
+	@rm -rf build/tree && mkdir -p build/tree
+	@$(call tree,build/tree)
+	@tests/guest/autopkgtest $(SUITE) build/tree $(DEB)
 
 test: lint unit lintian ## all of it, on each of SUITES
 	@for suite in $(SUITES); do $(MAKE) --no-print-directory autopkgtest SUITE=$$suite || exit 1; done
 	$(call step,all passed on $(SUITES))
+
+demo: $(DEB) ## the job side by side, in a guest of SUITE with clients pinging
+	$(call step,demo on $(SUITE))
+	$(call packages,$(GUEST_PACKAGES))
+	@tests/demo/run $(SUITE) $(DEB)
+
+bench: build ## what the generator costs a boot, and reading a large keepalived.conf
+	$(call packages,python3-jinja2 python3-pyroute2)
+	@for bench in tests/bench/bench_*.py; do $(PYTHON) $$bench || exit 1; done
 
 acceptance: $(DEB) ## the long proof on bookworm, noble, trixie and sid: hours; results in docs/evidence
 	$(call packages,$(GUEST_PACKAGES))
