@@ -78,7 +78,7 @@ def sync(wire: Wire, names: Mapping[int, str]) -> Result:
         _remember(index)
     if script:
         state = read()
-    result.missing = _missing(absent, state, said)
+    result.missing = _missing(wire, absent, state, said)
     result.rewired = {item.dev for item in absent}
     touched = {item.index for item in absent} | {item.ifindex for item in stale}
     for index in sorted(touched & set(names)):
@@ -158,18 +158,36 @@ def _run(script: list[str]) -> str:
     return done.stderr
 
 
-def _missing(absent: Iterable[Filter], state: State, said: str) -> list[str]:
-    """A line for each filter that is still not there, and then what tc said of it."""
+def _missing(wire: Wire, absent: Iterable[Filter], state: State, said: str) -> list[str]:
+    """A line for each filter that is still not there, then the modules it may be for, and what tc said of it."""
     have = {(_place(item), item.cookies[-1]) for item in state.filters if item.cookies}
     lacking = [item for item in absent if (item.place, item.cookie) not in have]
     lines = [
         f"{item.dev}: the wire's filter at {item.direction} pref {item.pref} is not there"
         for item in lacking
     ]
+    if modules := _not_loaded(wire, lacking, state):
+        lines.append(f"kernel modules it takes that are not loaded: {', '.join(modules)}")
     complaints = dict.fromkeys(line for line in said.splitlines() if line.startswith("Error: "))
     if lacking and said:
         lines.append("tc said: " + "; ".join(complaints or said.split("\n")[:3]))
     return lines
+
+
+def _not_loaded(wire: Wire, lacking: list[Filter], state: State) -> list[str]:
+    """The modules of the lacking filters that no filter in place needs and that /sys does not know.
+
+    The kernel's own message does not say which. One that is built in may be missing in /sys.
+    """
+    used = {name for item in wire.filters if item not in lacking for name in item.modules}
+    needed = [name for item in lacking for name in item.modules]
+    if any(item.index not in state.qdiscs for item in lacking):
+        needed.insert(0, "sch_ingress")
+    return [
+        name
+        for name in dict.fromkeys(needed)
+        if name not in used and not Path("/sys/module", name).exists()
+    ]
 
 
 def _record(index: int) -> Path:

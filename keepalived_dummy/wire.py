@@ -55,6 +55,13 @@ class Filter:
         """Where it sits: interface index, ingress or egress, preference."""
         return self.index, self.direction, self.pref
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The kernel modules of its classifier and its actions, as net/sched names them."""
+        actions = dict.fromkeys(re.findall(r" action (\w+)", self.line))
+        kinds = ("gact" if action == "drop" else action for action in actions)
+        return (f"cls_{self.line.split()[9]}", *(f"act_{kind}" for kind in kinds))
+
 
 @dataclass(frozen=True)
 class Wire:

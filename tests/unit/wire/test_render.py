@@ -84,3 +84,15 @@ def test_a_changed_uplink_changes_every_cookie_out_of_the_dummy(other: End) -> N
 
 def test_no_joint_no_wire() -> None:
     assert render((), frozenset()) == Wire("", ())
+
+
+def test_filters_name_the_modules_they_take() -> None:
+    """What apply tells an admin whose kernel lacks one; the kernel says that one is missing, not which."""
+    needed = {
+        item.pref - PREF: item.modules
+        for item in wire(CASES[0]).filters
+        if item.direction == "egress"
+    }
+    assert needed[0] == ("cls_matchall", "act_pedit", "act_mirred")
+    assert needed[1] == ("cls_u32", "act_pedit", "act_csum", "act_mirred")
+    assert needed[3] == ("cls_u32", "act_gact")
