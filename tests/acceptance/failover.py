@@ -83,6 +83,8 @@ def one(lab: Lab, form: str, kind: str, phase: float) -> dict[str, Any]:
     four, six = master.vips()
     run(f"ip -n {CLIENT} neigh flush all", check=False)
     clients = {"IPv4": Pinger(CLIENT, four[0]), "IPv6": Pinger(CLIENT, six[0])}
+    for client in clients.values():
+        client.answered(1)
     time.sleep(BEFORE)
     lab.after_advert(master.vrid, phase)
     since = time.time()
@@ -142,8 +144,15 @@ def summary(made: dict[str, dict[str, list[dict[str, Any]]]]) -> list[dict[str, 
     return lines
 
 
+def slack(rounds: int, own: float) -> float:
+    """What a median may be off, ms: one ping where it is short, and more where it is made of a few tries."""
+    if rounds < 20:
+        return 60
+    return 0 if own > 200 else 10
+
+
 def verdicts(lines: list[dict[str, Any]], rounds: int) -> list[str]:
-    """What is wrong; a client at 100 pings/s sees nothing shorter than the time between two pings."""
+    """What is wrong; empty where all is as it should be."""
     wrong = []
     for line in lines:
         where = f"{line['kind']}, {line['family']}"
@@ -151,8 +160,7 @@ def verdicts(lines: list[dict[str, Any]], rounds: int) -> list[str]:
         if ours is None or own is None:
             wrong.append(f"{where}: no median")
             continue
-        resolution = 0.0 if rounds >= 20 and own > 200 else 10.0
-        if ours > LIMIT * own + resolution:
+        if ours > LIMIT * own + slack(rounds, own):
             wrong.append(f"{where}: {ours:.0f} ms against {own:.0f} ms on the uplink")
         if line["not back"]["dummy"]:
             wrong.append(f"{where}: {line['not back']['dummy']} times never back")

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -113,13 +114,16 @@ class Node:
     def build(self) -> None:
         """Its namespace, its link to the switch, its configuration, and its dummy where the form has one."""
         etc = Path("/etc/netns") / self.name  # ip-netns(8) lays it over /etc
+        (etc / "keepalived").mkdir(parents=True, exist_ok=True)
+        for path in Path("/etc/keepalived").glob("*.config-opts"):  # 2.3 starts not without it
+            shutil.copy(path, etc / "keepalived")
         write(etc / "keepalived" / "keepalived.conf", self.conf())
         run(f"""set -e
             ip netns add {self.name}
             ip -n {self.name} link set lo up
             ip -n {SWITCH} link add {self.port} type veth peer name {UPLINK} netns {self.name}
             ip -n {SWITCH} link set {self.port} master br0 up
-            ip -n {self.name} link set {UPLINK} addrgenmode none up
+            ip -n {self.name} link set {UPLINK} up
             ip -n {self.name} address add 10.9.{self.vrid}.{self.number}/16 dev {UPLINK}
             ip -n {self.name} address add fd09::{self.vrid:x}:{self.number}/64 dev {UPLINK} nodad""")
         if self.form == "recipe":
@@ -131,7 +135,7 @@ class Node:
             self.daemon = self.inside(
                 "exec keepalived-dummy daemon", self.work / f"{self.name}.daemon"
             )
-            wait_for(f"{self.name} is wired", self.wired)
+            wait_for(f"{self.name} is wired", self.wired, 60)
 
     def wired(self) -> bool:
         return "mirred" in run(f"tc -n {self.name} filter show dev {UPLINK} ingress", check=False)
@@ -257,12 +261,12 @@ class Lab:
         wipe_all()
 
     def master(self, form: str) -> tuple[Node, Node]:
-        """The pair, the master first; RuntimeError where there are two or none."""
-        states = [node.state() for node in self.pairs[form]]
-        if sorted(states) != ["BACKUP", "MASTER"]:
-            raise RuntimeError(f"{form}: the nodes are {states}")
-        first, second = self.pairs[form]
-        return (first, second) if states[0] == "MASTER" else (second, first)
+        """The pair, the master first, once there is one master."""
+        pair = self.pairs[form]
+        settled = ["BACKUP", "MASTER"]
+        wait_for(f"{form}: one master", lambda: sorted(n.state() for n in pair) == settled)
+        first, second = pair
+        return (first, second) if first.state() == "MASTER" else (second, first)
 
     def after_advert(self, vrid: int, phase: float) -> None:
         """Return `phase` seconds after an advert of this VRID, so that every form is hit at the same moments."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -83,11 +84,20 @@ class Pinger:
         self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115 # closed by stop
         self._start = time.time()
         self._process = subprocess.Popen(
-            ["ip", "netns", "exec", where, "ping", "-n", "-D", "-i", str(1 / rate), target],
+            f"ip netns exec {where} stdbuf -oL ping -n -D -i {1 / rate} {target}".split(),
             stdin=subprocess.DEVNULL,
             stdout=self._out,
             stderr=subprocess.STDOUT,
         )
+
+    def answered(self, seconds: float) -> bool:
+        """Wait for the first answer: the client's neighbour cache has the VIP then."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if os.fstat(self._out.fileno()).st_size > 120:  # more than ping's first line
+                return True
+            time.sleep(0.02)
+        return False
 
     def stop(self) -> Pings:
         """End it, and say what came of it."""

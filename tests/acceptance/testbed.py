@@ -121,7 +121,7 @@ class Testbed:
             ip -n {LAN} link set br0 addrgenmode none up
             ip -n {LAN} address add {ROUTER4}/24 dev br0
             ip -n {LAN} address add {ROUTER6}/64 dev br0 nodad
-            ip -n {PEER} link set peer0 addrgenmode none up
+            ip -n {PEER} link set peer0 up
             ip -n {PEER} address add 192.0.2.2/24 dev peer0
             ip -n {PEER} address add 2001:db8::2/64 dev peer0 nodad""")
         if how == "dhcp":
