@@ -33,7 +33,9 @@ class Live:
 
     def picture(self, states: bool = True) -> Picture:
         """See transaction.Host."""
-        pid = service.find().pid
+        if not service.runs(self.service.pid):
+            self.service = service.find()
+        pid = self.service.pid
         said = service.states(pid) if states and pid else None
         host = links.read()
         places = (

@@ -81,14 +81,13 @@ def plan(path: Path, generations: tuple[Generation, ...], ledger: Journal) -> Pl
         raise UserError("; ".join(map(str, document.problems)))
     changed = {name: content for name, content in after.items() if content is not None}
     then = keepalived.read_from(Overlay(files, changed), str(path))
-    places = _places(then)
+    places, now = _places(then), _places(document)
     moved = {(vip.address, vip.after): vip for one in generations for vip in one.vips}
-    conflicts = [
-        Problem(where, line, _conflict(moved[address, device]))
-        for (_, address), (where, line, device) in places.items()
-        if (address, device) in moved
-    ]
-    now = _places(document)
+    conflicts = []
+    for key, (_, _, device) in places.items():
+        if vip := moved.get((key[1], device)):
+            where, line, _ = now.get(key, places[key])  # as the file is now
+            conflicts.append(Problem(where, line, _conflict(vip)))
     vips = tuple(Vip(*key, now[key][2], place[2]) for key, place in places.items() if key in now)
     used = {place[2] for place in places.values()}
     kept = {

@@ -148,7 +148,7 @@ def _places(document: Document, moving: Moving, names: Mapping[str, str]) -> Ite
 
 
 def _routes(moving: Moving) -> Iterator[str]:
-    """IPv6 routes that lose their `src` in the moment of the move (fib6_remove_prefsrc())."""
+    """IPv6 routes that can lose their `src` in the moment of the move (fib6_remove_prefsrc())."""
     gone = {vip.address for _, vip, _ in moving}
     for instance, _, _ in moving:
         for route in instance.virtual_routes:
@@ -156,8 +156,8 @@ def _routes(moving: Moving) -> Iterator[str]:
             if address in gone and ":" in address:
                 where = route.words[0].where
                 yield (
-                    f"{where}: the kernel takes `src {address}` off this route when the address moves;"
-                    " it is back when the instance is next MASTER"
+                    f"{where}: an older kernel takes `src {address}` off this route when the address"
+                    " moves; it is back when the instance is next MASTER"
                 )
 
 

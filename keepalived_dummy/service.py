@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -51,6 +52,15 @@ def find() -> Service:
     return Service(int(values.get("MainPID") or 0) if runs else 0, True)
 
 
+def runs(pid: int) -> bool:
+    """Whether this keepalived still runs; much cheaper than asking systemd."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return pid != 0 and "(keepalived)" in status and ") Z " not in status
+
+
 def config_of(pid: int) -> str | None:
     """The file that a keepalived was told to read; None: its default one."""
     try:
@@ -78,13 +88,13 @@ def states(pid: int, seconds: float = 10) -> States | None:
 
     It writes keepalived.json on a signal, before 2.4.4 not in one step, in its own /tmp.
     """
-    number = _run(["keepalived", "--signum=JSON"]).stdout.strip()
-    if not number.isdigit() or not _takes(pid, int(number)):
+    number = _signal()
+    if not number or not _takes(pid, number):
         return None
     path = _json_path(pid)
     before = _stamp(path)
     try:
-        os.kill(pid, int(number))
+        os.kill(pid, number)
     except ProcessLookupError:
         return None
     end = time.monotonic() + seconds
@@ -93,6 +103,13 @@ def states(pid: int, seconds: float = 10) -> States | None:
         if _stamp(path) not in (None, before) and (made := _load(path)) is not None:
             return made
     return None
+
+
+@functools.cache
+def _signal() -> int:
+    """The signal that asks for JSON; 0 where keepalived was built without."""
+    said = _run(["keepalived", "--signum=JSON"]).stdout.strip()
+    return int(said) if said.isdigit() else 0
 
 
 def _takes(pid: int, number: int) -> bool:

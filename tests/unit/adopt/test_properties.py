@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepalived_dummy.config import Config, Dummy
-from keepalived_dummy.keepalived import Memory, read_from
-from keepalived_dummy.rewrite import Overlay, Wish, rewrite, verify
+from keepalived_dummy.keepalived import Document, Memory, read_from
+from keepalived_dummy.rewrite import Overlay, Rewrite, Wish, rewrite, verify
 from keepalived_dummy.undo import undo
 
 PATH = "/etc/keepalived/keepalived.conf"
@@ -28,11 +28,12 @@ addresses = st.one_of(
     ),
 )
 prefixes = st.sampled_from([b"", b"/32", b"/24", b"/64", b"/128", b"/33", b"/"])
+OPTIONS = [
+    *(b"dev ens3", b"dev ens4", b"dev keepalived0", b"dev ens9", b"label ens3:1", b"brd +"),
+    *(b"scope link", b"no_track", b"-nodad", b"home", b"use_vmac", b"peer 192.0.2.99"),
+]
 options = st.lists(
-    st.sampled_from(
-        [b"dev ens3", b"dev ens4", b"dev keepalived0", b"dev ens9", b"label ens3:1", b"scope link"]
-        + [b"no_track", b"-nodad", b"brd +", b"home", b"use_vmac", b"peer 192.0.2.99"]
-    ),
+    st.sampled_from(OPTIONS),
     max_size=2,
     unique_by=lambda option: option.split()[0],
 )
@@ -80,7 +81,7 @@ configurations = st.lists(instances(), min_size=1, max_size=3).map(
 )
 
 
-def plan(data: bytes, pin: bool = True):  # type: ignore[no-untyped-def]
+def plan(data: bytes, pin: bool = True) -> tuple[Document, Memory, Rewrite]:
     """The document, its files and what adopt would do."""
     files = Memory({PATH: data})
     document = read_from(files, PATH)

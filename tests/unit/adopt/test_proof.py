@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""What counts as proven, what keepalived's JSON and `keepalived -t` say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from keepalived_dummy import proof, service
+from keepalived_dummy.proof import Picture
+from keepalived_dummy.rewrite import Vip
+from keepalived_dummy.service import InstanceState, Verdict
+
+VIP = Vip("V", "192.0.2.10", "e0", "k0")
+OLD, NEW = ("192.0.2.10", "e0"), ("192.0.2.10", "k0")
+
+
+def picture(state: int, *places: tuple[str, str], masters: int = 1, pid: int = 7) -> Picture:
+    return Picture(pid, {"V": InstanceState(state, masters)}, frozenset(places))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "wrong"),
+    [
+        (picture(2, OLD), picture(2, NEW), ""),
+        (picture(2, OLD), picture(2, OLD), "192.0.2.10 is not on k0"),
+        (picture(2, OLD), picture(2), "192.0.2.10 is not on k0"),
+        (picture(2, OLD), picture(2, OLD, NEW), "192.0.2.10 is on e0 too"),
+        (picture(2, NEW), picture(2, NEW), ""),
+        (picture(2, OLD), picture(1, NEW), "was MASTER and is BACKUP"),
+        (picture(2, OLD), picture(3, NEW), "was MASTER and is FAULT"),
+        (picture(2, OLD), picture(2, NEW, masters=2), "was not MASTER for a moment"),
+        (picture(2, OLD), picture(2, NEW, pid=8), "started anew"),
+        (picture(2, OLD), picture(2, NEW, pid=0), "does not run any more"),
+        (picture(1), picture(1), ""),
+        (picture(1), picture(2, NEW), ""),
+        (picture(1), picture(3), "was BACKUP and is FAULT"),
+        (picture(3), picture(3), ""),
+        (picture(0), picture(1), ""),
+        (Picture(7, None, frozenset([OLD])), Picture(7, None, frozenset([NEW])), ""),
+        (Picture(7, None, frozenset([OLD])), Picture(7, None, frozenset([OLD])), "is not on k0"),
+        (picture(2, OLD), Picture(7, None, frozenset([NEW])), "does not tell its state"),
+        (picture(2, OLD), Picture(7, {}, frozenset([NEW])), "vrrp_instance V is gone"),
+    ],
+)
+def test_proof(before: Picture, now: Picture, wrong: str) -> None:
+    found = "; ".join(proof.missing(before, now, [VIP]))
+    assert (wrong in found) if wrong else not found
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_json(version: int) -> None:
+    one = {"data": {"iname": "V 1", "state": 2}, "stats": {"become_master": 3}}
+    made = [one] if version == 1 else {"vrrp": [one], "track_process": []}
+    assert service.parse(made) == {"V 1": InstanceState(2, 3)}
+
+
+def test_json_half_written_or_of_others_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "keepalived.json"
+    text = '[{"data":{"iname":"V","state":1},"stats":{"become_master":0}}]'
+    for length in range(len(text)):
+        path.write_text(text[:length])
+        assert service._load(path) is None
+    path.write_text(text)
+    assert service._load(path) == {"V": InstanceState(1, 0)}
+    os.chown(path, 1, 1)
+    assert service._load(path) is None
+    path.rename(tmp_path / "real")
+    os.chown(tmp_path / "real", 0, 0)
+    path.symlink_to("real")
+    assert service._load(path) is None
+
+
+def test_no_signal_to_a_process_that_does_not_wait_for_it() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            assert not service._takes(process.pid, 36)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "new"),
+    [
+        (Verdict(0), Verdict(0), []),
+        (Verdict(5, ("(a: Line 3) bad",)), Verdict(5, ("(a: Line 4) bad",)), []),
+        (Verdict(0), Verdict(5, ("(a: Line 4) bad",)), ["(a: Line 4) bad"]),
+        (Verdict(5, ("x",)), Verdict(2, ("x",)), ["exit status 2"]),
+        (Verdict(5, ("x",)), Verdict(0), []),
+    ],
+)
+def test_config_test(before: Verdict, after: Verdict, new: list[str]) -> None:
+    assert service.worse(before, after) == new

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""Edits taken back from a file that an admin has edited since, and what is a conflict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keepalived_dummy import revert
+from keepalived_dummy.journal import Change, Generation, Journal
+from keepalived_dummy.rewrite import Vip
+from keepalived_dummy.undo import undo
+
+BEFORE = """\
+vrrp_instance V {
+    interface e0
+    virtual_ipaddress {
+        192.0.2.10/24
+        192.0.2.11/24
+    }
+}
+"""
+AFTER = """\
+vrrp_instance V {
+    interface e0
+    mcast_src_ip 192.0.2.5
+    virtual_ipaddress {
+        192.0.2.10/32 dev k0
+        192.0.2.11/32 dev k0
+    }
+}
+"""
+VIPS = (Vip("V", "192.0.2.10", "e0", "k0"), Vip("V", "192.0.2.11", "e0", "k0"))
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    return tmp_path / "keepalived.conf"
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "state")
+
+
+def plan(conf: Path, journal: Journal, now: str) -> revert.Plan:
+    conf.write_text(now)
+    old, new = journal.keep(BEFORE.encode()), journal.keep(AFTER.encode())
+    generation = Generation((Change(str(conf), old, new),), VIPS)
+    return revert.plan(conf, (generation,), journal)
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted"),
+    [
+        (AFTER, BEFORE),
+        (BEFORE, BEFORE),
+        (AFTER.replace("interface", "priority 7\n    interface"), BEFORE.replace("interface", "priority 7\n    interface")),
+        (AFTER + "# end\n", BEFORE + "# end\n"),
+        ("# top\n" + AFTER, "# top\n" + BEFORE),
+        (AFTER.replace("        192.0.2.11/32 dev k0\n", ""), BEFORE.replace("        192.0.2.11/24\n", "")),
+        (AFTER.replace("mcast_src_ip 192.0.2.5", "mcast_src_ip 192.0.2.6"), BEFORE.replace("e0\n", "e0\n    mcast_src_ip 192.0.2.6\n")),
+        (AFTER.replace("    mcast_src_ip 192.0.2.5\n", ""), BEFORE),
+        (AFTER.replace("10/32 dev k0\n", "10/32 dev k0\n        192.0.2.12/24\n"), BEFORE.replace("10/24\n", "10/24\n        192.0.2.12/24\n")),
+    ],
+)  # fmt: skip
+def test_taken_back(conf: Path, journal: Journal, now: str, wanted: str) -> None:
+    done = plan(conf, journal, now)
+    assert done.conflicts == ()
+    assert (done.after.get(str(conf)) or now.encode()).decode() == wanted
+
+
+def test_lines_that_changed_places(conf: Path, journal: Journal) -> None:
+    ten, eleven = "        192.0.2.10/32 dev k0\n", "        192.0.2.11/32 dev k0\n"
+    done = plan(conf, journal, AFTER.replace(ten + eleven, eleven + ten))
+    assert done.conflicts == ()
+    text = (done.after[str(conf)] or b"").decode()
+    assert text == BEFORE.replace("10/24\n        192.0.2.11", "11/24\n        192.0.2.10")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("192.0.2.10/32 dev k0", "192.0.2.10/32 dev k0 # the service", 5),
+        ("192.0.2.11/32 dev k0", "192.0.2.11 dev k0", 6),
+        ("vrrp_instance V {", "# new\nvrrp_instance W {", 0),
+    ],
+)
+def test_conflicts_are_named(conf: Path, journal: Journal, old: str, new: str, line: int) -> None:
+    done = plan(conf, journal, AFTER.replace(old, new))
+    assert [(one.path, one.line) for one in done.conflicts] == ([(str(conf), line)] if line else [])
+
+
+def test_two_generations(conf: Path, journal: Journal) -> None:
+    more = BEFORE.replace("11/24\n", "11/24\n        192.0.2.12/24\n").encode()
+    mixed = AFTER.replace("11/32 dev k0\n", "11/32 dev k0\n        192.0.2.12/24\n").encode()
+    last = mixed.replace(b"12/24", b"12/32 dev k0")
+    first = Change(str(conf), journal.keep(BEFORE.encode()), journal.keep(AFTER.encode()))
+    second = Change(str(conf), journal.keep(mixed), journal.keep(last))
+    conf.write_bytes(last)
+    third = Vip("V", "192.0.2.12", "e0", "k0")
+    generations = (Generation((first,), VIPS), Generation((second,), (third,)))
+    assert revert.plan(conf, generations, journal).after == {str(conf): more}
+
+
+def test_confs_go_unless_they_were_edited(conf: Path, journal: Journal) -> None:
+    made = conf.with_name("keepalived-e0.conf")
+    change = Change(str(made), None, journal.keep(b"[Interface]\n"))
+    conf.write_text(BEFORE)
+    generation = Generation((change,), VIPS)
+    made.write_bytes(b"[Interface]\n")
+    assert revert.plan(conf, (generation,), journal).after == {str(made): None}
+    made.write_bytes(b"[Interface]\nMTUBytes=9000\n")
+    assert revert.plan(conf, (generation,), journal).after == {}
+
+
+def test_undo_of_a_large_file_is_quick() -> None:
+    block = BEFORE * 1000
+    after = AFTER * 1000
+    assert undo(block.encode(), after.encode(), b"# top\n" + after.encode()) == (
+        b"# top\n" + block.encode()
+    )
