@@ -185,7 +185,7 @@ CELLS: tuple[tuple[Callable[[Testbed, bool], dict[str, Any]], bool], ...] = (
     (dead_server, True),
     (dead_server, False),
 )
-SHORT = 3  # as many of them, from the first, in a short run
+SHORT = 2  # as many of them, from the first, in a short run
 
 
 def run_all(bed: Testbed, short: bool) -> list[dict[str, Any]]:

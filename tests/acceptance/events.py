@@ -120,6 +120,7 @@ EVENTS = (
     Event("netplan try, reverted", lambda: _netplan_try(False), quick=False),
 )
 SHORT = ("netplan apply, twice", "networkd restarted", "networkctl reconfigure", "networkctl renew")
+DECISIVE = ("netplan apply, twice", "networkctl reconfigure")
 
 
 def over() -> None:

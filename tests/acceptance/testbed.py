@@ -15,7 +15,10 @@ from pathlib import Path
 
 from guest import run, start, stop, wait_for, wipe, write
 
-UPLINK, CABLE, DUMMY = "ens3", "lan0", "keepalived0"
+# The guest's two NICs that are joined by a cable (tests/guest/qemu), or a veth pair where there are none.
+HAS_CABLE = Path("/etc/systemd/network/10-cable-a.link").exists()
+UPLINK, CABLE = ("ens3", "lan0") if HAS_CABLE else ("uplink0", "cable0")
+DUMMY = "keepalived0"
 LAN, PEER = "lan", "peer"
 ADDRESS4, ADDRESS6 = "192.0.2.1", "2001:db8::1"
 ROUTER4, ROUTER6 = "192.0.2.100", "2001:db8::100"
