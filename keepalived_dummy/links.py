@@ -24,8 +24,13 @@ NET_ADDR_SET = "3"  # linux/netdevice.h: the MAC was set from user space, not dr
 # The link's alias (IFLA_IFALIAS) says who made it, and from which conf.
 ALIAS = "keepalived-dummy:"
 
-# The dummy announces its addresses when its MAC is set, and answers for its own addresses alone.
-SYSCTLS = {"ipv4": {"arp_notify": "1", "arp_ignore": "1"}, "ipv6": {"ndisc_notify": "1"}}
+# The dummy announces its addresses when its MAC is set, and answers for its own addresses alone. An ARP request over
+# the wire comes in where no route to its sender is: with a strict rp_filter on `all`, the larger of which and the
+# dummy's own counts, the kernel would drop it, so the dummy's is the loose one.
+SYSCTLS = {
+    "ipv4": {"arp_notify": "1", "arp_ignore": "1", "rp_filter": "2"},
+    "ipv6": {"ndisc_notify": "1"},
+}
 
 
 @dataclass

@@ -38,13 +38,18 @@ class State:
 
 
 def read() -> State:
-    """The present state, from the kernel; runs no tc."""
+    """The present state, from the kernel; runs no tc.
+
+    Of an ingress qdisc the kernel gives the same filters for either parent asked for, and as their parent whatever
+    the last one to change them called it. So they are filed under what was asked for.
+    """
     with kernel.open_dump_socket() as sock:
         qdiscs = _qdiscs(sock)
         found = [
-            netlink.filter_of(message.body)
-            for index in qdiscs
+            netlink.filter_of(message.body)._replace(parent=parent)
+            for index, kind in qdiscs.items()
             for parent in _DIRECTIONS
+            if kind == "clsact" or parent == netlink.CLSACT_INGRESS
             for message in _filters(sock, index, parent)
         ]
     return State(qdiscs, tuple(item for item in found if _is_filter(item)))
@@ -101,7 +106,7 @@ def _qdiscs(sock: socket.socket) -> dict[int, str]:
 def _filters(sock: socket.socket, index: int, parent: int) -> list[netlink.Message]:
     try:
         return kernel.dump(sock, netlink.dump_filters(index, parent))
-    except OSError:  # the link went meanwhile, or its ingress qdisc has no egress
+    except OSError:  # the link or its qdisc went meanwhile
         return []
 
 

@@ -258,6 +258,11 @@ def sysctl(**values: int) -> None:
         Path(path).write_text(f"{value}\n")
 
 
+def setting(interface: str, key: str) -> int:
+    """An ipv4 setting of an interface, or of `all`."""
+    return int(Path(f"/proc/sys/net/ipv4/conf/{interface}/{key}").read_text())
+
+
 @functools.cache
 def kernel_log() -> int:
     """The length of the kernel's log when first asked."""

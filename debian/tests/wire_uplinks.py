@@ -128,3 +128,20 @@ def one_arp_answer_at_every_arp_ignore() -> None:
             )
             assert got == [vip, own], f"{state}: {got}, not {[vip, own]}"
         assert not [f for f in tap.seen if ARP in f and f.src != A.mac]
+
+
+@check(without=edit("links.py", 's/, "rp_filter": "2"//'), back=BACK)
+def one_arp_answer_at_every_rp_filter() -> None:
+    """Where requests come in over the wire, from where the dummy has no route."""
+    before = wire_lan.setting("all", "rp_filter")
+    sysctl(up0__arp_ignore=1)
+    wired()
+    try:
+        with Tap(A.ns, A.dev) as tap:
+            for value in (0, 1, 2):
+                sysctl(all__rp_filter=value, up0__rp_filter=value)
+                answers = arp_answers(tap, A.ip4(1), A.vip4)
+                note(f"rp_filter {value}: {len(answers)}")
+                assert len(answers) == 1, f"rp_filter {value}: {len(answers)} answers"
+    finally:
+        sysctl(all__rp_filter=before)
