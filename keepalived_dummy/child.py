@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from keepalived_dummy import notify
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 _MOST = 1 << 22
 
 

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes
 from keepalived_dummy.groups import Groups, Membership
 from keepalived_dummy.interfaces import IFF_RUNNING, IFF_UP, Address, Link
-from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
+from keepalived_dummy.netlink import (
+    AF_INET,
+    AF_INET6,
+    RTM_DELQDISC,
+    RTM_DELTFILTER,
+    RTM_NEWQDISC,
+    RTM_NEWTFILTER,
+    Message,
+)
 from keepalived_dummy.plan import Dummy, Plan
 from keepalived_dummy.state import INFO, WARNING
 from keepalived_dummy.wayout import WayOut
@@ -20,6 +28,7 @@ PREF, PREFS = 19268, 64  # ours: see wire
 _MARK = b"kdmy"
 _DEBOUNCE = 0.02
 _ECHO = 0.05
+_TC = (RTM_NEWQDISC, RTM_DELQDISC, RTM_NEWTFILTER, RTM_DELTFILTER)
 _CLSACT, _REPLACE = "clsact", 0x100
 
 
@@ -90,7 +99,8 @@ class Host:
                     self._address_gone(a, now)
         for a in read:
             self._address_there(a, now)
-        for place in self.ways:
+        for place, way in self.ways.items():
+            self._send(way.vips(self._held(way.uplink), now))
             self.dirty[place] = now
 
     # Events
@@ -120,19 +130,21 @@ class Host:
             if route and m.type == routes.RTM_DELROUTE:
                 if mine:
                     self._send(way.deleted(route, now))
-                elif m.pid and managers.is_manager(m.pid):
+                elif m.pid and way.needs(route) and managers.is_manager(m.pid):
                     self._send(way.taken(route, now))
             if route or m.flags & _REPLACE:
                 self.dirty.setdefault(place, now + _DEBOUNCE)
 
     def tc(self, m: Message, applying: bool) -> None:
         """A filter's or qdisc's message. What `apply` itself puts there while it runs asks for no other pass."""
+        if m.type not in _TC:
+            return
         ifindex, _, pref, kind = netlink.tc(m.body)
-        gone = m.type in (netlink.RTM_DELTFILTER, netlink.RTM_DELQDISC)
+        gone = m.type in (RTM_DELTFILTER, RTM_DELQDISC)
         if ifindex not in self._links or (applying and not gone):
             return
         ours = PREF <= pref < PREF + PREFS or (gone and pref == 0)
-        if kind == _CLSACT if m.type in (netlink.RTM_NEWQDISC, netlink.RTM_DELQDISC) else ours:
+        if kind == _CLSACT if m.type in (RTM_NEWQDISC, RTM_DELQDISC) else ours:
             self._want(f"{self._links[ifindex].name}: a filter {'went' if gone else 'changed'}")
             if gone:
                 self.torn.add(ifindex)

@@ -119,9 +119,13 @@ class WayOut:
             self.log.append((4, f"{self.uplink}: routes of the way out are deleted over and over"))
         return self._ready.get(route.key, b"")
 
+    def needs(self, route: Route) -> bool:
+        """Whether a route of the uplink's own is one to put back, and is not yet."""
+        return self.up and route.key in self._known and route.key not in self._ours
+
     def taken(self, route: Route, now: float) -> bytes:
         """A network manager has deleted one of the uplink's own: most likely the address goes next."""
-        if not self.up or route.key not in self._known or route.key in self._ours:
+        if not self.needs(route):
             return b""
         if self.since is None:
             self._patience = BRIDGE

@@ -238,6 +238,7 @@ FILTERS = {
     "somebody else's": (filter_message(DEL, pref=1), False, False),
     "elsewhere": (filter_message(DEL, ifindex=33), False, False),
     "clsact gone": (filter_message(netlink.RTM_DELQDISC, pref=0, name=b"clsact"), False, True),
+    "an action's message": (Message(48, 0, 0, 0, bytes(4)), False, False),
     "another qdisc": (filter_message(netlink.RTM_DELQDISC, pref=0, name=b"fq_codel"), False, False),
 }
 
