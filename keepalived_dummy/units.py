@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,8 @@ def generate(root: Path, config: Config) -> Result:
             if name.startswith(("90-", "05-")) and files.is_ours(folder / name):
                 _remove(folder / name, result)
     if result.written or result.removed:
-        files.sync_folder(folder)
+        with contextlib.suppress(FileNotFoundError):
+            files.sync_folder(folder)
     return result
 
 
@@ -95,7 +97,11 @@ def _put(path: Path, content: bytes, dummy: Dummy, result: Result) -> None:
         result.problems.append(Problem(dummy.path, 0, message))
         return
     try:
-        files.write(path, content)
+        try:
+            files.write(path, content)
+        except FileNotFoundError:  # `netplan try` reverts by removing the folder, just now
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            files.write(path, content)
     except OSError as error:
         result.problems.append(
             Problem(f"/{FOLDER}/{path.name}", 0, f"cannot be written: {error.strerror}")

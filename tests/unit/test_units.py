@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,26 @@ def test_remove_takes_ours_and_the_masks_alone(tmp_path: Path) -> None:
     result = units.remove(tmp_path)
     assert sorted(result.removed) == sorted([*units.names("lan"), *units.STATIC])
     assert sorted(os.listdir(folder)) == ["05-theirs.network", "10-netplan-ens3.network"]
+
+
+def test_a_folder_removed_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`netplan try` reverts by removing /run/systemd/network, at any moment."""
+    folder = tmp_path / units.FOLDER
+    write, calls = files.write, []
+
+    def removed_first(path: Path, content: bytes) -> None:
+        calls.append(path.name)
+        if len(calls) == 1:
+            shutil.rmtree(folder)
+        write(path, content)
+
+    monkeypatch.setattr(files, "write", removed_first)
+    dummy = Dummy("vips", "/etc/keepalived-dummy.d/vips.conf", "vips")
+    result = units.generate(tmp_path, Config(dummies=(dummy,)))
+    assert result.problems == []
+    assert sorted(path.name for path in folder.iterdir() if not path.is_symlink()) == [
+        "05-vips.network",
+        "90-vips.netdev",
+    ]
