@@ -114,8 +114,8 @@ def no_unit_failed() -> None:
     ours = "keepalived.service 'keepalived-dummy*' 'systemd-networkd*'"
     failed = run(f"systemctl --no-pager --no-legend list-units --state=failed {ours}")
     assert not failed.strip(), failed
-    assert host.property_of("keepalived.service", "ActiveState") == "active"
-    assert host.property_of("keepalived-dummy.service", "ActiveState") == "active"
+    assert host.is_active("keepalived.service")
+    assert host.is_active("keepalived-dummy.service")
 
 
 def restore() -> None:

@@ -110,6 +110,11 @@ def property_of(unit: str, name: str) -> str:
     return run(f"systemctl show --value -p {name} {unit}").strip()
 
 
+def is_active(unit: str) -> bool:
+    """Whether the unit is up."""
+    return property_of(unit, "ActiveState") == "active"
+
+
 def flags(link: str) -> set[str]:
     """The flags of a link; none where there is no such link."""
     found = re.search(r"<(.*?)>", run(f"ip link show dev {link}", check=False))
@@ -168,10 +173,9 @@ def keepalived_up(*vips: str) -> None:
 def live() -> None:
     """The state most checks begin from: package as installed, keepalived master, VIP on the dummy."""
     cable_up()
-    if property_of("keepalived-dummy.service", "ActiveState") != "active":
+    if not is_active("keepalived-dummy.service"):
         run("systemctl restart keepalived-dummy.service")
-    active = property_of("keepalived.service", "ActiveState") == "active"
-    if not (active and holds(VIP) and property_of("keepalived.service", "SubState") == "running"):
+    if not (is_active("keepalived.service") and holds(VIP)):
         keepalived_up()
     wait_for("the client reaches the VIP", reachable)
 

@@ -15,6 +15,11 @@ from host import DUMMY, VIP, run
 WORK = Path("/tmp/keepalived-dummy-packages")
 DEB, UPGRADE = WORK / "this.deb", WORK / "next.deb"
 INFO = "/var/lib/dpkg/info/keepalived-dummy"
+UNITS = (
+    "keepalived-dummy.service",
+    "keepalived-dummy-generator.service",
+    "keepalived-dummy-generator.path",
+)
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -81,8 +86,7 @@ def upgrade_with_a_vip_live() -> None:
     assert runs() == before, f"{before} became {runs()}"
     assert not networkd_said(start), networkd_said(start)
     assert seen.untouched(), seen
-    assert host.property_of("keepalived-dummy.service", "ActiveState") == "active"
-    assert host.property_of("keepalived-dummy-generator.path", "ActiveState") == "active"
+    host.wait_for("our units are active", lambda: all(map(host.is_active, UNITS)))
 
 
 @check(*edited("links.py", "held := host.held(link)", "held := ()"))
@@ -148,9 +152,8 @@ def install_on_a_running_host() -> None:
     assert "NOARP" not in flags, flags
     assert " fe80:" not in run(f"ip -6 -o address show dev {DUMMY}")
     assert "unmanaged" in run(f"networkctl --no-pager list {DUMMY}")
-    units = "keepalived-dummy.service keepalived-dummy-generator.service keepalived-dummy-generator.path"
-    assert run(f"systemctl is-enabled {units}").split() == ["enabled"] * 3
-    assert run(f"systemctl is-active {units}").split() == ["active"] * 3
+    assert run(f"systemctl is-enabled {' '.join(UNITS)}").split() == ["enabled"] * len(UNITS)
+    host.wait_for("our units are active", lambda: all(map(host.is_active, UNITS)))
     host.keepalived_up()
     host.wait_for("the client reaches the VIP", host.reachable)
 
