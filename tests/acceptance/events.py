@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest import run, wait_for
-from testbed import UPLINK, has_addresses
+from testbed import UPLINK, has_addresses, holds
 
 _DEBS = Path("/srv/debs")  # the guest's own packages of systemd
+_TRIED = "198.51.100.9"
 _TRY_READY = Path("/run/netplan/netplan-try.ready")
 
 
@@ -72,11 +73,11 @@ def package() -> Path:
 
 
 def _netplan_try(accept: bool) -> None:
-    """`netplan try` with another MTU, on a terminal; Enter keeps it, an interrupt reverts it."""
+    """`netplan try` with one more address, on a terminal; Enter keeps it, an interrupt reverts it."""
     primary, secondary = pty.openpty()
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.yaml"
-        trial.write_text(f"network: {{ethernets: {{{UPLINK}: {{mtu: 1400}}}}}}\n")
+        trial.write_text(f"network: {{ethernets: {{{UPLINK}: {{addresses: [{_TRIED}/24]}}}}}}\n")
         words = ["netplan", "try", "--timeout", "60", "--config-file", str(trial)]
         trying = subprocess.Popen(words, stdin=secondary, stdout=secondary, stderr=secondary)
         try:
@@ -93,9 +94,9 @@ def _netplan_try(accept: bool) -> None:
                 trying.wait()
             os.close(primary)
             os.close(secondary)
-    kept = Path(f"/sys/class/net/{UPLINK}/mtu").read_text().strip() == "1400"
-    if accept != kept:
-        raise RuntimeError(f"netplan try: MTU 1400 {'kept' if kept else 'not kept'}")
+    over()
+    if accept != holds(_TRIED):
+        raise RuntimeError(f"netplan try {'accepted' if accept else 'reverted'}: not so")
     if accept:  # netplan put the trial into its folder
         for path in Path("/etc/netplan").glob("*trial*.yaml"):
             path.unlink()

@@ -21,7 +21,8 @@ from typing import Any
 
 import guest
 from guest import run, say
-from nodes import CLIENT, FORMS, Lab, Node, Plan
+from lab import Lab
+from nodes import CLIENT, FORMS, Node, Plan
 from pings import Pinger
 
 BEFORE, AFTER = (

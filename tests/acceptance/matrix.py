@@ -22,6 +22,7 @@ from typing import Any
 import cells
 import events
 import guest
+import verdicts
 from guest import run, say
 from pings import Pinger, Pings
 from testbed import DUMMY, LAN, VIP4, VIP6, Pieces, Testbed, holds, journal
@@ -45,6 +46,7 @@ class Window:
     host: list[str]
     peer: list[str]
     restarted: bool
+    error: str = ""
 
 
 class Trace:
@@ -80,13 +82,17 @@ def keepalived_pid() -> str:
 def window(bed: Testbed, event: events.Event) -> Window:
     """Let an event happen, and wait for its consequences."""
     cursor, pid = bed.cursor(), keepalived_pid()
-    start = time.time()
-    event.run()
+    start, error = time.time(), ""
+    try:
+        event.run()
+        events.over()
+    except RuntimeError as problem:
+        error = str(problem)
     done = time.time()
-    events.over()
     time.sleep(CONSEQUENCES)
     host, peer = bed.entered(cursor)
-    return Window(event.name, start, done, time.time(), host, peer, keepalived_pid() != pid)
+    restarted = keepalived_pid() != pid
+    return Window(event.name, start, done, time.time(), host, peer, restarted, error)
 
 
 def account(pings: Pings, one: Window) -> dict[str, int]:
@@ -119,7 +125,7 @@ def row(bed: Testbed, how: str, pieces: Pieces, chosen: list[events.Event]) -> d
             windows.append(window(bed, event))
             one = windows[-1]
             states = f"host {'/'.join(one.host) or '-'}, peer {'/'.join(one.peer) or '-'}"
-            say(f"  {one.name}: {one.done - one.start:.1f} s, {states}")
+            say(f"  {one.name}: {one.done - one.start:.1f} s, {states} {one.error}")
             if not holds(VIP4):
                 guest.wait_for("the host is master again", lambda: holds(VIP4), 30)
     finally:
@@ -132,6 +138,7 @@ def row(bed: Testbed, how: str, pieces: Pieces, chosen: list[events.Event]) -> d
             "host": one.host,
             "peer": one.peer,
             "keepalived restarted": one.restarted,
+            "error": one.error,
             **{family: account(pings, one) for family, pings in seen.items()},
         }
         for one in windows
@@ -189,6 +196,7 @@ def install(bed: Testbed) -> dict[str, Any]:
         "host": one.host,
         "peer": one.peer,
         "keepalived restarted": one.restarted,
+        "error": one.error,
         "IPv4": account(seen["IPv4"], one),
         "IPv6 answered after, s": None if first is None else round(first - one.start, 1),
     }
@@ -199,42 +207,6 @@ def install(bed: Testbed) -> dict[str, Any]:
 
 def _install() -> None:
     run(f"DEBIAN_FRONTEND=noninteractive dpkg -i {events.package()}")
-
-
-def needed(how: str, pieces: str) -> bool:
-    """Whether this networkd takes the uplink's address away, so that the piece is missed.
-
-    From 257 on it keeps what is static (systemd pull request 34989), and keepalived and the replies with it.
-    """
-    return guest.networkd() < 257 or how == "dhcp" or pieces == "VIP on the uplink"
-
-
-# A client does not notice one ping of a thousand; the emulated machine loses some with nothing going on.
-SINGLE = 0.001
-
-
-def verdicts(rows: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with the rows; empty where all is as it should be."""
-    wrong = []
-    for one in rows:
-        where = f"{one['uplink']}, {one['pieces']}"
-        whole = one["pieces"] in (str(ALL), "installed live")
-        moved = [e for e in one["events"] if e["host"] or e["peer"] or e["keepalived restarted"]]
-        lost = {
-            family: sum(e[family]["lost"] for e in one["events"] if family in e)
-            for family in ("IPv4", "IPv6")
-        }
-        sent = sum(e["IPv4"]["sent"] for e in one["events"])
-        if whole:
-            wrong += [f"{where}: {e['event']}: {e['host']} {e['peer']}" for e in moved]
-            wrong += [
-                f"{where}: {n} of {sent} {family} pings lost"
-                for family, n in lost.items()
-                if n > sent * SINGLE
-            ]
-        elif needed(one["uplink"], one["pieces"]) and not moved and not max(lost.values()):
-            wrong.append(f"{where}: nothing failed, so the row above proves nothing")
-    return wrong
 
 
 def parse() -> argparse.Namespace:
@@ -248,9 +220,8 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def rows(bed: Testbed, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """All rows that were asked for."""
-    made = []
+def rows(bed: Testbed, args: argparse.Namespace, made: list[dict[str, Any]]) -> None:
+    """All rows that were asked for, into `made`."""
     if not Path("/usr/sbin/keepalived-dummy").exists():
         made.append(install(bed))
     names = args.event or [event.name for event in events.EVENTS]
@@ -261,9 +232,9 @@ def rows(bed: Testbed, args: argparse.Namespace) -> list[dict[str, Any]]:
             e for e in events.EVENTS if e.name in names and (how == "dhcp" or not e.dhcp_only)
         ]
         made.append(row(bed, how, ALL, wanted))
+        quick = [e for e in wanted if e.quick and (how == "dhcp" or e.name in events.SHORT)]
         for pieces in WITHOUT[:1] if args.decisive else WITHOUT:
-            made.append(row(bed, how, pieces, [e for e in wanted if e.quick]))
-    return made
+            made.append(row(bed, how, pieces, quick))
 
 
 def main() -> int:
@@ -274,7 +245,7 @@ def main() -> int:
     bed = Testbed(args.results)
     try:
         if not args.cells:
-            result["rows"] = rows(bed, args)
+            rows(bed, args, result["rows"])
         result["cells"] = cells.run_all(bed, args.short or args.decisive)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         result["error"] = str(error)
@@ -284,7 +255,7 @@ def main() -> int:
     finally:
         bed.close()
     result["versions"] = guest.versions()
-    result["wrong"] = verdicts(result["rows"])
+    result["wrong"] = verdicts.of(result["rows"])
     result["wrong"] += [f"{c['cell']}: {c['wrong']}" for c in result["cells"] if c["wrong"]]
     result["wrong"] += [result["error"]] if "error" in result else []
     (args.results / "matrix.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -9,24 +9,19 @@ so that they are measured in turn without being set up anew.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
 import signal
-import socket
-import struct
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from guest import run, socket_in, start, stop, wait_for, wipe, write
+from guest import run, start, stop, wait_for, write
 
 SWITCH, CLIENT = "kd-switch", "kd-client"
 FORMS = ("uplink", "vmac", "recipe", "dummy")
 UPLINK, DUMMY = "eth0", "keepalived0"
-VRRP_PROTOCOL = 112
 _STATE = re.compile(r"\(VI_1\) Entering (\w+) STATE")
 
 # The nodes have /run for themselves, so that what runs in them does not meet the guest's own.
@@ -35,7 +30,7 @@ _PRIVATE = "mount -t tmpfs tmpfs /run && mkdir -p /run/keepalived /run/keepalive
 
 @dataclass(frozen=True)
 class Plan:
-    """What all nodes have in common: VIPs of each family, the advert interval in s, more lines."""
+    """What all nodes have in common: VIPs of each family, and the advert interval in s."""
 
     vips4: int = 1
     vips6: int = 1
@@ -205,97 +200,3 @@ def vips4(vrid: int, count: int) -> list[str]:
 
 def vips6(vrid: int, count: int) -> list[str]:
     return [f"fd09::{vrid + 100:x}:{1 + n:x}" for n in range(count)]
-
-
-class Lab:
-    """The switch, the client, and a pair of nodes for each form."""
-
-    def __init__(self, work: Path, forms: tuple[str, ...], plan: Plan) -> None:
-        self.work = work
-        self.plan = plan
-        self.pairs = {
-            form: (Node(form, 1, 10 + 10 * n, plan, work), Node(form, 2, 10 + 10 * n, plan, work))
-            for n, form in enumerate(forms)
-        }
-        self._adverts: socket.socket | None = None
-        self._ioctl: socket.socket | None = None
-
-    def nodes(self) -> list[Node]:
-        return [node for pair in self.pairs.values() for node in pair]
-
-    def build(self) -> None:
-        """All of it, with the first node of each pair master."""
-        wipe_all()
-        run(f"""set -e
-            ip netns add {SWITCH}; ip netns add {CLIENT}
-            ip -n {SWITCH} link add br0 type bridge mcast_snooping 0
-            ip -n {SWITCH} link set br0 addrgenmode none up
-            ip -n {SWITCH} link add client type veth peer name {UPLINK} netns {CLIENT}
-            ip -n {SWITCH} link set client master br0 up
-            ip -n {CLIENT} link set {UPLINK} addrgenmode none up
-            ip -n {CLIENT} address add 10.9.0.9/16 dev {UPLINK}
-            ip -n {CLIENT} address add fd09::9/64 dev {UPLINK} nodad""")
-        for node in self.nodes():
-            node.log.unlink(missing_ok=True)
-            node.build()
-        for first, _ in self.pairs.values():
-            first.up()
-        for first, second in self.pairs.values():
-            first.reaches("MASTER")
-            second.up()
-        for _, second in self.pairs.values():
-            second.reaches("BACKUP")
-        time.sleep(2)
-        self._adverts = socket_in(SWITCH, socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
-        self._adverts.settimeout(5)
-        self._ioctl = socket_in(SWITCH, socket.AF_INET, socket.SOCK_DGRAM)
-
-    def close(self) -> None:
-        """End all of it."""
-        for node in self.nodes():
-            stop(node.keepalived)
-            stop(node.daemon)
-        for sock in (self._adverts, self._ioctl):
-            if sock:
-                sock.close()
-        wipe_all()
-
-    def master(self, form: str) -> tuple[Node, Node]:
-        """The pair, the master first, once there is one master."""
-        pair = self.pairs[form]
-        settled = ["BACKUP", "MASTER"]
-        wait_for(f"{form}: one master", lambda: sorted(n.state() for n in pair) == settled)
-        first, second = pair
-        return (first, second) if first.state() == "MASTER" else (second, first)
-
-    def after_advert(self, vrid: int, phase: float) -> None:
-        """Return `phase` seconds after an advert of this VRID, so that every form is hit at the same moments."""
-        assert self._adverts
-        self._adverts.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self._adverts.recv(2048)
-        self._adverts.settimeout(5)
-        while True:
-            packet = self._adverts.recv(2048)
-            header = 4 * (packet[0] & 15)
-            if packet[9] == VRRP_PROTOCOL and packet[header + 1] == vrid:
-                break
-        time.sleep(phase)
-
-    def port(self, node: Node, up: bool) -> None:
-        """Set a port of the switch up or down: one ioctl, for a process takes its time to start (netdevice(7))."""
-        assert self._ioctl
-        request = struct.pack("16sh14x", node.port.encode(), 0)
-        flags = struct.unpack("16sh14x", fcntl.ioctl(self._ioctl, 0x8913, request))[
-            1
-        ]  # SIOCGIFFLAGS
-        flags = flags | 1 if up else flags & ~1
-        fcntl.ioctl(self._ioctl, 0x8914, struct.pack("16sh14x", node.port.encode(), flags))
-
-
-def wipe_all() -> None:
-    """Delete every namespace of the lab."""
-    names = [name for name in run("ip netns list", check=False).split() if name.startswith("kd-")]
-    wipe(names)
-    run("rm -rf /etc/netns/kd-*")

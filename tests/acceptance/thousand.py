@@ -24,7 +24,8 @@ from typing import Any
 import failover
 import guest
 from guest import run, say, socket_in
-from nodes import CLIENT, Lab, Node, Plan
+from lab import Lab
+from nodes import CLIENT, Node, Plan
 
 LIMIT = 1.1
 VIPS = 1000
