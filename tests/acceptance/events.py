@@ -17,6 +17,7 @@ from guest import run, wait_for
 from testbed import UPLINK, has_addresses, holds
 
 _DEBS = Path("/srv/debs")  # the guest's own packages of systemd
+_NETPLAN = Path("/etc/netplan")
 _TRIED = "198.51.100.9"
 _TRY_READY = Path("/run/netplan/netplan-try.ready")
 
@@ -74,6 +75,7 @@ def package() -> Path:
 
 def _netplan_try(accept: bool) -> None:
     """`netplan try` with one more address, on a terminal; Enter keeps it, an interrupt reverts it."""
+    before = set(_NETPLAN.iterdir())
     primary, secondary = pty.openpty()
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.yaml"
@@ -97,8 +99,8 @@ def _netplan_try(accept: bool) -> None:
     over()
     if accept != holds(_TRIED):
         raise RuntimeError(f"netplan try {'accepted' if accept else 'reverted'}: not so")
-    if accept:  # netplan put the trial into its folder
-        for path in Path("/etc/netplan").glob("*trial*.yaml"):
+    if accept:  # netplan put the trial into its folder, under some name
+        for path in set(_NETPLAN.iterdir()) - before:
             path.unlink()
         run("netplan apply")
 
