@@ -5,7 +5,7 @@
 usage: wire_cost.py [--rounds N] [--seconds N] JSON      in a guest, as root, with the package installed
        wire_cost.py --table JSON                         anywhere: the table of a result, as Markdown
 
-Throughput: 64-byte UDP packets (iperf3 -l 16) from the LAN into the uplink as fast as they go, both families,
+Throughput: UDP packets of 16 bytes (iperf3 -l 16) from the LAN into the uplink as fast as they go, both families,
 with the wire and without it in turn, the order turned round in every round. On a veth the sender's processor
 receives too, so what a filter costs is missing from what is sent.
 
@@ -41,7 +41,7 @@ _HEADER, _SEND_REQUEST = struct.Struct("=LII"), 1  # tpacket_hdr's tp_status, tp
 
 
 def packets(target: str, seconds: float) -> int:
-    """How many packets the uplink received: what the sender sent, less what its own receiver missed."""
+    """How many packets a client in the LAN got sent into the uplink."""
     from wire_lan import A
 
     words = ["ip", "netns", "exec", A.ns, "iperf3", "-J", "-u", "-b", "0", "-l", "16"]
@@ -232,7 +232,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['date']}, {about['suite']}, kernel {about['kernel']}, {about['processors']} emulated"
         f" processors; {rounds} rounds in turn, medians. Made by tests/acceptance/wire_cost.py.",
         "",
-        f"64-byte UDP packets into the uplink in {seconds:g} s:",
+        f"UDP packets of 16 bytes into the uplink in {seconds:g} s:",
         "",
         "| family | without the wire | with it | off (median of paired rounds) |",
         "|---|---|---|---|",
