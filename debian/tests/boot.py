@@ -127,7 +127,8 @@ def restore() -> None:
 
 if __name__ == "__main__":
     if os.environ.get("AUTOPKGTEST_REBOOT_MARK") != MARK:
-        prepare()
+        if wrong := checks.failure_of(prepare):
+            sys.exit(f"cannot begin: {wrong}{host.state()}")
         os.execv("/tmp/autopkgtest-reboot", ["/tmp/autopkgtest-reboot", MARK])
     status = checks.main(booted, taken_out=True)
     restore()

@@ -116,7 +116,7 @@ def conf_removed_with_an_address() -> None:
     assert not host.flags(SECOND), f"{SECOND} is still there"
 
 
-@check(*edited("links.py", 'if link.kind != "dummy":', "if False:"))
+@check(*edited("links.py", 'link.kind != "dummy":', "False:"))
 def links_of_others_are_not_touched() -> None:
     """A dummy that somebody else made, and a link of another kind that a conf names."""
     run("ip link add theirs0 type dummy")

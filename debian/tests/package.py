@@ -20,6 +20,7 @@ UNITS = (
     "keepalived-dummy-generator.service",
     "keepalived-dummy-generator.path",
 )
+STEMS = ("keepalived", "second")
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -112,10 +113,17 @@ def remove_with_a_vip_live() -> None:
 
 
 def leftovers() -> list[str]:
-    """Every path that bears the package's name or is of its making."""
-    names = "-iname '*keepalived[-_]dummy*' -o -name '90-*.netdev' -o -name '05-*.network'"
-    found = run(f"find /etc /run /usr /var /lib \\( {names} \\)", check=False).splitlines()
-    skipped = ("/var/log/", "/var/cache/apt/", "/var/lib/apt/", "/run/autopkgtest")
+    """Every path that bears the package's name or is of its making; not logs, nor what systemd keeps of a unit."""
+    stems = [f"-o -name '90-{stem}.netdev' -o -name '05-{stem}.network'" for stem in STEMS]
+    names = f"-iname '*keepalived[-_]dummy*' {' '.join(stems)}"
+    found = run(f"find /etc /run /usr /var \\( {names} \\)", check=False).splitlines()
+    skipped = (
+        "/var/log/",
+        "/var/cache/apt/",
+        "/var/lib/apt/",
+        "/run/systemd/units/",
+        "/run/systemd/propagate/",
+    )
     return [path for path in found if path.startswith("/") and not path.startswith(skipped)]
 
 
