@@ -92,14 +92,8 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
     if not done.after:
         voice.say("nothing to do")
         return DONE
-    voice.say(
-        edits.diff({path: _content(path) for path in done.after}, {**done.confs, **done.after})
-    )
+    voice.say(edits.diff(done.before, {**done.confs, **done.after}))
     return TO_DO
-
-
-def _content(path: str) -> bytes:
-    return replace.content(Path(path)) or b""
 
 
 def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done: Rewrite) -> int:
@@ -109,15 +103,11 @@ def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done
     for path in after:
         replace.clean(Path(path).parent)
         replace.check(Path(path))
-    changes = transaction.changes(
-        ledger,
-        {path: replace.content(Path(path)) for path in after},
-        after,
-    )
+    changes = transaction.changes(ledger, done.before, after)
     moved = tuple(vip for vip in done.vips if vip.before != vip.after)
     generations = (*ledger.adopted(), Generation(changes, moved))
     reload = options.reload and host.service.pid != 0
-    what = Transaction("adopt", changes, done.vips, generations, journal.FORWARD, reload)
+    what = Transaction(journal.ADOPT, changes, done.vips, generations, journal.FORWARD, reload)
     outcome = transaction.run(ledger, host, what)
     if outcome.done:
         places = sorted({vip.after for vip in moved})

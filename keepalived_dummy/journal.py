@@ -19,6 +19,7 @@ from keepalived_dummy.rewrite import Vip
 FOLDER = Path("/var/lib/keepalived-dummy")
 VERSION = 1
 FORWARD, BACK = "forward", "back"
+ADOPT, REVERT = "adopt", "revert"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Generation:
 class Transaction:
     """A change under way. `direction`: BACK once it was found to fail. `then`: the ledger at its end.
 
-    `reloads`: keepalived ran when it began.
+    `reload`: keepalived ran when it began, and is to follow.
     """
 
     kind: str

@@ -73,8 +73,11 @@ def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> 
     elif any(option.keyword.text == "use_vmac" for option in vip.options):
         found.notes.append(f"{vip.where}: {vip.address} has use_vmac: left alone")
     elif device is not None and device.certain and vip.certain and device.text in known.dummies:
-        if vip.literal and vip.prefix not in (None, longest(vip)):
-            found.moving.append((instance, vip, device.text))
+        if vip.prefix not in (None, longest(vip)):
+            if wrong := _unsure(vip, device):
+                found.refused.append(Problem(*_place(vip), wrong))
+            else:
+                found.moving.append((instance, vip, device.text))
     elif device is not None and device.certain and _is_no_uplink(device.text, known.facts):
         what = "no uplink: a dummy of others, or no Ethernet interface"
         found.notes.append(f"{vip.where}: {vip.address}: {device.text} is {what}: left alone")

@@ -19,8 +19,9 @@ from keepalived_dummy.undo import undo
 
 @dataclass(frozen=True)
 class Plan:
-    """Files as they are to be, None: removed; the VIPs on their way back; what stands against it."""
+    """Files as they are, and as they are to be, None: removed; the VIPs; what stands against it."""
 
+    before: dict[str, bytes | None]
     after: dict[str, bytes | None]
     vips: tuple[Vip, ...]
     conflicts: tuple[Problem, ...]
@@ -54,7 +55,7 @@ def run(path: Path, reload: bool, voice: Voice) -> int:
 
 
 def _diff(done: Plan) -> str:
-    before = {path: replace.content(Path(path)) or b"" for path in done.after}
+    before = {path: content or b"" for path, content in done.before.items()}
     return edits.diff(before, {path: content or b"" for path, content in done.after.items()})
 
 
@@ -62,10 +63,9 @@ def _carry_out(done: Plan, host: Live, ledger: Journal, reload: bool, voice: Voi
     for path in done.after:
         replace.clean(Path(path).parent)
         replace.check(Path(path))
-    before = {path: replace.content(Path(path)) for path in done.after}
-    changes = transaction.changes(ledger, before, done.after)
+    changes = transaction.changes(ledger, done.before, done.after)
     running = reload and host.service.pid != 0
-    what = Transaction("revert", changes, done.vips, (), journal.FORWARD, running)
+    what = Transaction(journal.REVERT, changes, done.vips, (), journal.FORWARD, running)
     outcome = transaction.run(ledger, host, what)
     if outcome.done:
         voice.say("reverted" if running else "reverted; keepalived was not reloaded")
@@ -74,7 +74,8 @@ def _carry_out(done: Plan, host: Live, ledger: Journal, reload: bool, voice: Voi
 
 def plan(path: Path, generations: tuple[Generation, ...], ledger: Journal) -> Plan:
     """What is to be done: pure but for reading. Raises UserError where the ledger is damaged."""
-    after = _undone(generations, ledger)
+    before = {c.path: replace.content(Path(c.path)) for one in generations for c in one.changes}
+    after = _undone(generations, ledger, before)
     files = Disk(ROOT)
     document = keepalived.read_from(files, str(path))
     if not document.files:
@@ -97,26 +98,26 @@ def plan(path: Path, generations: tuple[Generation, ...], ledger: Journal) -> Pl
         if change.old is None and used & {vip.after for vip in one.vips}
     }
     wanted = {name: content for name, content in after.items() if name not in kept}
-    return Plan(wanted, vips, tuple(sorted(conflicts)))
+    there = {name: before[name] for name in wanted}
+    return Plan(there, wanted, vips, tuple(sorted(conflicts)))
 
 
-def _undone(generations: tuple[Generation, ...], ledger: Journal) -> dict[str, bytes | None]:
+def _undone(
+    generations: tuple[Generation, ...], ledger: Journal, before: dict[str, bytes | None]
+) -> dict[str, bytes | None]:
     """Every file with the edits taken back, the last ones first; those that change alone."""
-    found: dict[str, bytes | None] = {}
+    found = dict(before)
     for generation in reversed(generations):
         for change in generation.changes:
-            now = found.get(change.path, replace.content(Path(change.path)))
+            now = found[change.path]
             old, new = ledger.content(change.old), ledger.content(change.new)
             if now is None:
                 continue
             if old is None:
-                if now == new:  # a conf that nobody has changed
-                    found[change.path] = None
+                found[change.path] = None if now == new else now  # a conf that nobody has changed
             elif new is not None:
                 found[change.path] = undo(old, new, now)
-    return {
-        path: content for path, content in found.items() if content != replace.content(Path(path))
-    }
+    return {path: content for path, content in found.items() if content != before[path]}
 
 
 def _places(document: Document) -> dict[tuple[str, str], tuple[str, int, str]]:

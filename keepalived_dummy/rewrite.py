@@ -33,11 +33,12 @@ class Vip:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What is to be done: files that change and confs to be made, path to content; and what to say.
+    """What is to be done: files that change, from `before` to `after`, and confs to be made; path to content.
 
     `vips`: all whose place is certain.
     """
 
+    before: Mapping[str, bytes] = field(default_factory=dict)
     after: Mapping[str, bytes] = field(default_factory=dict)
     confs: Mapping[str, bytes] = field(default_factory=dict)
     vips: tuple[Vip, ...] = ()
@@ -74,14 +75,16 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
             edits.append(one)
     real = {path: files.real(path)[0] for path in contents}
     edits = [one._replace(path=real[one.path]) for one in edits]
-    after = _settle({real[path]: content for path, content in contents.items()}, edits, refused)
+    there = {real[path]: content for path, content in contents.items()}
+    after = _settle(there, edits, refused)
     left = {(problem.path, problem.line) for problem in refused}
     moving = [m for m in found.moving if not left & {_at(m, real), _at(m, {})}]
-    notes = [*found.notes, *_routes(moving)]
+    notes = [*map(str, document.problems), *found.notes, *_routes(moving)]
     vips = tuple(_places(document, moving, chosen.names))
     used = {chosen.names[device] for _, _, device in moving if device in chosen.names}
     confs = chosen.confs if used else {}
-    return Rewrite(after, confs, vips, _once(notes), tuple(sorted(set(refused))))
+    before = {path: there[path] for path in after}
+    return Rewrite(before, after, confs, vips, _once(notes), tuple(sorted(set(refused))))
 
 
 def _at(one: tuple[Instance, Address, str], real: Mapping[str, str]) -> tuple[str, int]:
@@ -124,12 +127,12 @@ def _show(one: Edit) -> str:
 
 
 def _too_long(contents: Mapping[str, bytes], edits: list[Edit]) -> Edit | None:
-    split: dict[str, list[bytes]] = {}
+    split = {path: lines(content) for path, content in contents.items()}
     grown: Counter[tuple[str, int]] = Counter()
     for one in set(edits):
         if not one.text.endswith(b"\n"):
             grown[one.path, one.line] += len(one.text) - one.end + one.start
-            text = split.setdefault(one.path, lines(contents[one.path]))[one.line - 1]
+            text = split[one.path][one.line - 1]
             if len(text) + grown[one.path, one.line] > LONGEST:
                 return one
     return None

@@ -53,12 +53,14 @@ def find() -> Service:
 
 
 def runs(pid: int) -> bool:
-    """Whether this keepalived still runs; much cheaper than asking systemd."""
+    """Whether this process still runs; much cheaper than asking systemd."""
+    if not pid:
+        return False
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return False
-    return pid != 0 and "(keepalived)" in status and ") Z " not in status
+    return ") Z " not in status  # whatever its name, which keepalived can be told to change
 
 
 def config_of(pid: int) -> str | None:

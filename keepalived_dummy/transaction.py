@@ -17,12 +17,13 @@ from typing import Protocol
 from keepalived_dummy import hold, proof
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
-from keepalived_dummy.journal import BACK, Change, Journal, Transaction
+from keepalived_dummy.journal import ADOPT, BACK, Change, Journal, Transaction
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.replace import clean, content, put
 from keepalived_dummy.rewrite import Vip
 
 PROOF_SECONDS = 20.0
+_SECONDS_EACH = 0.02
 _LOOK = 0.1
 _SETTLED = 1.0
 
@@ -72,9 +73,11 @@ def run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
     journal.begin(transaction)
     before = host.picture() if transaction.reload else None
     held: list[Held] = []
+    if before is not None and before.pid and before.states is None:
+        outcome.said.append("keepalived does not tell its state: proven by the addresses alone")
     try:
-        _forward(journal, host, transaction, before, held)
-    except (UserError, OSError) as error:
+        outcome.said += _forward(journal, host, transaction, before, held)
+    except (UserError, OSError, KeyboardInterrupt) as error:
         outcome.wrong.append(_text(error))
         _back(journal, host, transaction, before, outcome)
         hold.drop(held)
@@ -99,7 +102,9 @@ def recover(journal: Journal, host: Host) -> Outcome | None:
     return outcome
 
 
-def _text(error: UserError | OSError) -> str:
+def _text(error: UserError | OSError | KeyboardInterrupt) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
@@ -108,29 +113,30 @@ def _text(error: UserError | OSError) -> str:
 
 def _forward(
     journal: Journal, host: Host, what: Transaction, before: Picture | None, held: list[Held]
-) -> None:
-    changed = [change for change in what.changes if change.new is not None]
-    for change in changed:
+) -> list[str]:
+    """All steps; returns what is worth knowing. Raises UserError or OSError where one fails."""
+    for change in what.changes:
         if change.old is None:
             _put(journal, change)
-    _apply(host)
-    contents = {c.path: journal.content(c.new) or b"" for c in changed if c.old is not None}
-    if wrong := host.test(contents):
+    if what.kind == ADOPT:
+        _apply(host)  # keepalived ends where a device is not there
+    changed = [change for change in what.changes if None not in (change.old, change.new)]
+    if wrong := host.test({change.path: journal.content(change.new) or b"" for change in changed}):
         raise UserError("keepalived -t refuses the result: " + "; ".join(wrong[:5]))
     for change in changed:
         _put(journal, change)
-    _apply(host)  # the uplinks of a dummy are known from keepalived.conf
+    if what.kind == ADOPT:
+        _apply(host)  # the uplinks of a dummy are known from keepalived.conf
     if before is not None and before.pid:
         held += host.holds(what.vips, before)
         hold.add(held)
         if failed := host.reload(True):
             raise UserError(f"keepalived can't be reloaded: {failed}")
         _prove(host, before, what.vips, held)
-    gone = [change for change in what.changes if change.new is None]
-    for change in gone:
-        _put(journal, change)
-    if gone:
-        _apply(host)
+    for change in what.changes:
+        if change.new is None:
+            _put(journal, change)
+    return [] if what.kind == ADOPT else host.apply()
 
 
 def _apply(host: Host) -> None:
@@ -151,7 +157,7 @@ def _put(journal: Journal, change: Change) -> None:
 
 def _prove(host: Host, before: Picture, vips: tuple[Vip, ...], held: list[Held]) -> None:
     """Wait until all is as it should be, and see it so again a second later. Raises UserError."""
-    wrong = _await(lambda: proof.missing(before, host.picture(), vips))
+    wrong = _await(lambda: proof.missing(before, host.picture(), vips), len(vips))
     if not wrong:
         hold.keep(held)
         time.sleep(_SETTLED)
@@ -160,9 +166,9 @@ def _prove(host: Host, before: Picture, vips: tuple[Vip, ...], held: list[Held])
         raise UserError("after the reload: " + "; ".join(wrong[:5]))
 
 
-def _await(wrong: Callable[[], list[str]]) -> list[str]:
-    """What is still wrong after PROOF_SECONDS."""
-    end = time.monotonic() + PROOF_SECONDS
+def _await(wrong: Callable[[], list[str]], addresses: int) -> list[str]:
+    """What is still wrong after PROOF_SECONDS, and as much as this many addresses may take."""
+    end = time.monotonic() + PROOF_SECONDS + addresses * _SECONDS_EACH
     while found := wrong():
         if time.monotonic() > end:
             return found
@@ -208,7 +214,7 @@ def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outc
         return
     here = tuple(Vip(vip.instance, vip.address, vip.before, vip.before) for vip in what.vips)
     known = replace(before, pid=host.picture(False).pid, states=None)
-    if wrong_places := _await(lambda: proof.missing(known, host.picture(False), here)):
+    if wrong_places := _await(lambda: proof.missing(known, host.picture(False), here), len(here)):
         outcome.wrong += [f"after putting back: {line}" for line in wrong_places]
     else:
         outcome.said.append(

@@ -35,6 +35,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "PROOF_SECONDS", 0.0)
     monkeypatch.setattr(transaction, "_SETTLED", 0.0)
     monkeypatch.setattr(transaction, "_LOOK", 0.0)
+    monkeypatch.setattr(transaction, "_SECONDS_EACH", 0.0)
 
 
 class Scene:
