@@ -56,7 +56,10 @@ def apply(generate: bool = True) -> Result:
             generated = units.generate(ROOT, wanted)
             result.add_units(generated)
             settled = frozenset(s for s in settled if units.names(s)[0] not in generated.written)
-        result.add_links(links.sync(change, wanted, settled))
+        done = links.sync(change, wanted, settled)
+        result.add_links(done)
+        if generate and done.changed:  # a link that went needs its .network no more
+            result.add_units(units.generate(ROOT, wanted))
         _wire(wanted, result)
     return result
 
@@ -76,8 +79,8 @@ def remove() -> Result:
     with files.lock(ROOT), closing(links.Changer()) as change:
         taken = tc.sync(wire.Wire("", ()), links.read().names)
         result.changed += taken.changed
-        result.add_units(units.remove(ROOT))
         result.add_links(links.remove_all(change))
+        result.add_units(units.remove(ROOT))
     return result
 
 

@@ -62,6 +62,7 @@ def generate(root: Path, config: Config) -> Result:
     for stem in config.bad:
         wanted.update(names(stem))
     if not config.partial:
+        wanted.update(_needed(root, set(present) - wanted))
         _mask_static(folder, config, wanted, result)
         for name in sorted(set(present) - wanted):
             if name.startswith(("90-", "05-")) and files.is_ours(folder / name):
@@ -73,7 +74,7 @@ def generate(root: Path, config: Config) -> Result:
 
 
 def remove(root: Path) -> Result:
-    """Take away everything the generator wrote; call it with files.lock held."""
+    """Take away what the generator wrote, but for what a dummy that stays needs; call it with files.lock held."""
     result = Result()
     folder = root / FOLDER
     try:
@@ -81,10 +82,27 @@ def remove(root: Path) -> Result:
     except FileNotFoundError:
         return result
     files.remove_leftovers(present, folder)
-    for name in sorted(present):
+    for name in sorted(set(present) - _needed(root, set(present))):
         if files.is_ours(folder / name) or (name in STATIC and files.is_mask(folder / name)):
             _remove(folder / name, result)
     return result
+
+
+def _needed(root: Path, stale: set[str]) -> set[str]:
+    """Those of the stale files that keep networkd from a link that is still there, with VIPs perhaps.
+
+    Without its .network a catch-all of somebody else would take the link over at the next reload.
+    """
+    return {name for name in stale if name.startswith("05-") and _has_link(root, name)}
+
+
+def _has_link(root: Path, name: str) -> bool:
+    path = root / FOLDER / name
+    if not files.is_ours(path):
+        return False
+    lines = path.read_text().splitlines()
+    links = (line.removeprefix("Name=") for line in lines if line.startswith("Name="))
+    return any((root / "sys/class/net" / link).exists() for link in links)
 
 
 def _put(path: Path, content: bytes, dummy: Dummy, result: Result) -> None:
@@ -112,10 +130,10 @@ def _put(path: Path, content: bytes, dummy: Dummy, result: Result) -> None:
 
 def _mask_static(folder: Path, config: Config, wanted: set[str], result: Result) -> None:
     """Where the default conf is masked or deleted, mask the files shipped for it too."""
-    masked = wanted.isdisjoint(STATIC)
+    masked = names(DEFAULT_STEM)[0] not in wanted
     for name in STATIC:
         path = folder / name
-        if masked:
+        if masked and name not in wanted:
             if not files.is_mask(path) and (files.is_ours(path) or not os.path.lexists(path)):
                 files.write_mask(path)
                 result.written.append(name)
