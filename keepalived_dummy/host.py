@@ -110,7 +110,10 @@ class Host:
         if m.type == interfaces.RTM_DELADDR:
             self._address_gone(interfaces.address(m.body), now)
         elif m.type == interfaces.RTM_NEWADDR:
-            self._address_there(interfaces.address(m.body), now)
+            a = interfaces.address(m.body)
+            self._address_there(a, now)
+            if self._is_news(a):
+                self._want(f"{self._links[a.ifindex].name}: has another link-local address")
         elif (link := interfaces.link_of(m)) is None:
             return
         elif m.type == interfaces.RTM_DELLINK:
@@ -275,6 +278,15 @@ class Host:
             if way := self.ways.get((a.ifindex, a.family)):
                 self._send(way.address_added(a.address, a.prefixlen, now))
                 self.dirty.setdefault((a.ifindex, a.family), now + _DEBOUNCE)
+
+    def _is_news(self, a: Address) -> bool:
+        """A link-local address of an uplink that the wire does not keep from the dummies yet."""
+        link = self._links.get(a.ifindex)
+        if link is None or link.name not in self._uplinks or not interfaces.is_link_local(a):
+            return False
+        end = f"0x{a.address[12:].hex()} 0xffffffff at 36"  # of wire.tc.j2
+        filters = self.plan.filters
+        return bool(filters) and not any(end in f.line for f in filters)
 
     def _address_gone(self, a: Address, now: float) -> None:
         if way := self.ways.get((a.ifindex, a.family)):

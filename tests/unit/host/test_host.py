@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keepalived_dummy import heal, interfaces, netlink, routes
+from keepalived_dummy import heal, interfaces, netlink, routes, wire
 from keepalived_dummy.host import PREF, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
@@ -287,3 +287,18 @@ def test_a_filter_that_went_leaves_its_interface_to_be_mended(world: World) -> N
     assert world.host.torn == set()
     world.host.tc(filter_message(DEL), False)
     assert world.host.torn == {UPLINK}
+
+
+def test_a_new_link_local_address_of_the_uplink_is_kept_from_the_dummies(world: World) -> None:
+    """Told by the line of the plan's own wire, so this holds the template to what the host looks for."""
+    local = bytes.fromhex("fe80000000000000505400fffe123456")
+    uplink = wire.End("ens3", UPLINK, "52:54:00:12:34:56", (local.hex(),))
+    made = wire.render((wire.Joint(wire.End("keepalived0", DUMMY, ""), (uplink,)),), frozenset())
+    filters = tuple(Filter(f.index, f.direction, f.cookie, f.line) for f in made.filters)
+    world.host.load(PLAN._replace(filters=filters), world.now)
+    world.tell(address(UPLINK, local, 64))
+    assert world.wanted == []
+    world.tell(address(UPLINK, local[:15] + b"\x57", 64))
+    assert world.wanted == ["ens3: has another link-local address"]
+    world.tell(address(DUMMY, local[:15] + b"\x57", 128))
+    assert world.wanted == [], "a VIP may be link-local"
