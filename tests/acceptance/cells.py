@@ -195,7 +195,7 @@ def run_all(bed: Testbed, short: bool) -> list[dict[str, Any]]:
         say(f"cell: {cell.__name__}, {'whole' if whole else 'a piece out'}")
         try:
             made.append(cell(bed, whole))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, OSError) as error:
             made.append({"cell": cell.__name__, "wrong": str(error)})
             bed.close()
         say(f"  {made[-1]}")

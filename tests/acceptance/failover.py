@@ -187,7 +187,7 @@ def main() -> int:
         result["tries"] = measure(lab, args.kind or list(KINDS), args.rounds)
         result["summary"] = summary(result["tries"])
         result["wrong"] = verdicts(result["summary"], args.rounds)
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+    except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         result["wrong"] = [str(error)]
         for node in lab.nodes():
             say(f"{node.name}: {node.states()[-10:]}")

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,10 +221,10 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def rows(bed: Testbed, args: argparse.Namespace, made: list[dict[str, Any]]) -> None:
-    """All rows that were asked for, into `made`."""
+def rows(bed: Testbed, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """All rows that were asked for."""
     if not Path("/usr/sbin/keepalived-dummy").exists():
-        made.append(install(bed))
+        yield install(bed)
     names = args.event or [event.name for event in events.EVENTS]
     if args.short or args.decisive:
         names = events.SHORT if args.short else events.DECISIVE
@@ -231,34 +232,43 @@ def rows(bed: Testbed, args: argparse.Namespace, made: list[dict[str, Any]]) -> 
         wanted = [
             e for e in events.EVENTS if e.name in names and (how == "dhcp" or not e.dhcp_only)
         ]
-        made.append(row(bed, how, ALL, wanted))
+        yield row(bed, how, ALL, wanted)
         quick = [e for e in wanted if e.quick and (how == "dhcp" or e.name in events.SHORT)]
         for pieces in WITHOUT[:1] if args.decisive else WITHOUT:
-            made.append(row(bed, how, pieces, quick))
+            yield row(bed, how, pieces, quick)
+
+
+def save(folder: Path, result: dict[str, Any]) -> None:
+    """Leave what is there so far: a run that is ended early has its rows."""
+    result["versions"] = guest.versions()
+    result["wrong"] = verdicts.of(result["rows"])
+    result["wrong"] += [f"{c['cell']}: {c['wrong']}" for c in result["cells"] if c["wrong"]]
+    result["wrong"] += [result["error"]] if result["error"] else []
+    (folder / "matrix.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def main() -> int:
     args = parse()
     args.results.mkdir(parents=True, exist_ok=True)
     os.environ["LC_ALL"] = "C.UTF-8"
-    result: dict[str, Any] = {"date": guest.now(), "rows": [], "cells": []}
+    unfinished = "the run was ended before its end"
+    result: dict[str, Any] = {"date": guest.now(), "rows": [], "cells": [], "error": unfinished}
     bed = Testbed(args.results)
     try:
         if not args.cells:
-            rows(bed, args, result["rows"])
+            for made in rows(bed, args):
+                result["rows"].append(made)
+                save(args.results, result)
         result["cells"] = cells.run_all(bed, args.short or args.decisive)
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        result["error"] = ""
+    except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         result["error"] = str(error)
         print(
             f"{error}\n{run('ip address; ip route; networkctl list', check=False)}", file=sys.stderr
         )
     finally:
         bed.close()
-    result["versions"] = guest.versions()
-    result["wrong"] = verdicts.of(result["rows"])
-    result["wrong"] += [f"{c['cell']}: {c['wrong']}" for c in result["cells"] if c["wrong"]]
-    result["wrong"] += [result["error"]] if "error" in result else []
-    (args.results / "matrix.json").write_text(json.dumps(result, indent=1) + "\n")
+    save(args.results, result)
     for line in result["wrong"]:
         say(f"WRONG: {line}")
     return 1 if result["wrong"] else 0

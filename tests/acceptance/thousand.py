@@ -72,7 +72,13 @@ def announced(frame: bytes) -> bytes:
     kind = int.from_bytes(frame[12:14], "big")
     if kind == ETH_P_ARP and frame[28:32] == frame[38:42]:
         return frame[28:32]
-    if kind == ETH_P_IPV6 and frame[20] == 58 and frame[54] == 136 and frame[38] == 0xFF:
+    if (
+        kind == ETH_P_IPV6
+        and len(frame) >= 78
+        and frame[20] == 58
+        and frame[54] == 136
+        and frame[38] == 0xFF
+    ):
         return frame[62:78]  # to a multicast group
     return b""
 
@@ -233,7 +239,7 @@ def main() -> int:
             result["announcements"] = made
             if made["ratio"] > LIMIT:
                 result["wrong"].append(f"{made['medians, s']}: ratio {made['ratio']}")
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+    except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         result["wrong"].append(str(error))
     result["versions"] = guest.versions()
     (args.results / "thousand.json").write_text(json.dumps(result, indent=1) + "\n")
