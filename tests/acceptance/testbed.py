@@ -21,6 +21,8 @@ UPLINK, CABLE = ("ens3", "lan0") if HAS_CABLE else ("uplink0", "cable0")
 DUMMY = "keepalived0"
 LAN, PEER = "lan", "peer"
 ADDRESS4, ADDRESS6 = "192.0.2.1", "2001:db8::1"
+# The client is not the router: networkd gives a router a host route, which would serve its replies alone.
+CLIENT4 = "192.0.2.101"
 ROUTER4, ROUTER6 = "192.0.2.100", "2001:db8::100"
 VIP4, VIP6 = "192.0.2.10", "2001:db8::10"
 LEASE = 120  # seconds: dnsmasq has no shorter one
@@ -122,6 +124,7 @@ class Testbed:
                 ip -n {LAN} link set $port master br0 up
             done
             ip -n {LAN} link set br0 addrgenmode none up
+            ip -n {LAN} address add {CLIENT4}/24 dev br0
             ip -n {LAN} address add {ROUTER4}/24 dev br0
             ip -n {LAN} address add {ROUTER6}/64 dev br0 nodad
             ip -n {PEER} link set peer0 up
