@@ -225,6 +225,7 @@ class Daemon:
 
     def _on_watch(self) -> None:
         if self._watches.read():
+            self._host.stale = True
             self._passes.want("a watched file changed", _COALESCE)
 
     # A pass has ended
@@ -239,6 +240,7 @@ class Daemon:
             self._say_ready()
         else:
             self._passes.succeeded()
+            self._host.stale = self._host.stale and self._passes.wanted
             self._take(new)
             state.write("plan.json", output)
             self._say(new)

@@ -50,6 +50,7 @@ class Host:
         self.dirty: dict[Place, float] = {}  # whose routes are to be read again, and when
         self.heals: dict[str, int] = {}
         self.resync: float | None = None
+        self.stale = False  # a conf has changed that no plan knows yet
         self.torn: set[int] = set()  # interfaces of which a filter went
         self._limit = heal.Limit()
         self._mended: dict[str, float] = {}
@@ -202,6 +203,9 @@ class Host:
         self.groups_due = True
 
     def _missing(self, dummy: Dummy, now: float) -> None:
+        if self.stale:  # an apply by hand has perhaps removed what no conf asks for any more
+            self._want(f"{dummy.name}: gone")
+            return
         self._heal(["deleted"], dummy.name, heal.create(dummy, self._last.get(dummy.name)), now)
 
     def _dummy(self, link: Link, before: Link | None, now: float) -> None:

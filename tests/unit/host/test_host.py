@@ -302,3 +302,12 @@ def test_a_new_link_local_address_of_the_uplink_is_kept_from_the_dummies(world: 
     assert world.wanted == ["ens3: has another link-local address"]
     world.tell(address(DUMMY, local[:15] + b"\x57", 128))
     assert world.wanted == [], "a VIP may be link-local"
+
+
+def test_a_dummy_that_goes_after_its_conf_is_not_made_again(world: World) -> None:
+    world.host.stale = True
+    assert world.tell(dummy(gone=True)) == []
+    assert world.wanted == ["keepalived0: gone"]
+    world.host.stale = False
+    world.host.picture([link(UPLINK, "ens3", mac=OTHER)], [], world.now)
+    assert world.host.heals == {"deleted": 1}
