@@ -111,6 +111,7 @@ def _wire(wanted: config.Config, result: Result) -> None:
                 "uplinks": list(found.names[dummy.name]),
             }
             for dummy in wanted.dummies
+            if dummy.name not in host.links or host.links[dummy.name].kind == "dummy"
         ],
         "watch": sorted(set(_watch(document))),
         "sysctls": sorted(_sysctls(found.names)),

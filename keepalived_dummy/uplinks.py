@@ -84,7 +84,7 @@ def _waiting(
 
 def _unfit(link: Link, dummies: Names) -> str:
     """Why a link can't be an uplink; empty where it can."""
-    if link.name in dummies:
+    if link.name in dummies and link.kind == "dummy":
         return f"{link.name} is a dummy itself; name the interface that VRRP runs on in [Uplink]"
     if link.hardware != ARPHRD_ETHER or len(link.mac) != 6:
         return f"{link.name} is no Ethernet interface; set Wire=no, or name another in [Uplink]"

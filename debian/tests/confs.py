@@ -119,7 +119,7 @@ def conf_removed_with_an_address() -> None:
 @check(*edited("links.py", 'link.kind != "dummy":', "False:"))
 def links_of_others_are_not_touched() -> None:
     """A dummy that somebody else made, and a link of another kind that a conf names."""
-    run("ip link add theirs0 type dummy")
+    run("ip link add theirs0 type dummy && udevadm settle")  # udev gives it a MAC of its own
     try:
         before = run(f"ip link show dev {UPLINK}"), run("ip -d link show dev theirs0")
         OTHER.write_text(f"[Interface]\nName={UPLINK}\nMTUBytes=1400\n")
@@ -127,7 +127,9 @@ def links_of_others_are_not_touched() -> None:
             status, said = apply()
         assert status == 1, said
         assert f"{UPLINK} is there and is no dummy (veth)" in said, said
-        assert (run(f"ip link show dev {UPLINK}"), run("ip -d link show dev theirs0")) == before
+        after = run(f"ip link show dev {UPLINK}"), run("ip -d link show dev theirs0")
+        assert after == before, f"{before} became {after}"
+        assert run(f"tc filter show dev {UPLINK} ingress"), "the wire of the good conf went"
         assert seen.untouched(), seen
         OTHER.unlink()
         apply()

@@ -129,3 +129,11 @@ def test_link_local_addresses_of_the_uplink_come_along() -> None:
     addresses = (address(2, "fe80::5/64"), address(2, "2001:db8::5/64"), address(3, "fe80::6/64"))
     result = found(text, addresses=addresses)
     assert result.joints[0].uplinks[0].local == ("fe800000000000000000000000000005",)
+
+
+def test_a_conf_that_names_the_uplink_takes_no_wire_down() -> None:
+    wrong = Dummy("other", "/etc/keepalived-dummy.d/other.conf", "ens3")
+    text = INSTANCE % ("A", "ens3", "keepalived0")
+    result = resolve(Config(dummies=(DEFAULT, wrong)), document(text), LINKS, ())
+    assert wired(result) == [("keepalived0", ["ens3"])]
+    assert result.problems == ()
