@@ -13,6 +13,7 @@ import cases
 import pytest
 
 from keepalived_dummy.rewrite import verify
+from keepalived_dummy.targets import Interface
 from keepalived_dummy.undo import undo
 
 
@@ -48,7 +49,7 @@ def test_second_time_changes_nothing(case: str, root: Path) -> None:
     first = cases.plan(root, facts, words)
     cases.carry_out(root, first)
     moved = [vip for vip in first.plan.vips if vip.before != vip.after]
-    made = {vip.after: cases.Interface("dummy", True, ()) for vip in moved}
+    made = {vip.after: Interface("dummy", True, ()) for vip in moved}
     second = cases.plan(root, {**made, **facts}, words)
     if not first.plan.refused or first.partial:
         assert (second.plan.after, second.plan.confs) == ({}, {})

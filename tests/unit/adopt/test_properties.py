@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.keepalived import Document, Memory, read_from
 from keepalived_dummy.rewrite import Overlay, Rewrite, Wish, rewrite, verify
+from keepalived_dummy.targets import Interface
 from keepalived_dummy.undo import undo
 
 PATH = "/etc/keepalived/keepalived.conf"
@@ -100,7 +101,7 @@ def test_adopt_once_and_for_all(data: bytes, pin: bool) -> None:
         for path, content in done.confs.items()
     ]
     config = Config((*CONFIG.dummies, *dummies))
-    facts = {**FACTS, **{d.name: cases.Interface("dummy") for d in config.dummies}}
+    facts = {**FACTS, **{d.name: Interface("dummy") for d in config.dummies}}
     memory = Memory({PATH: after})
     again = rewrite(read_from(memory, PATH), memory, config, facts, Wish(None, pin))
     assert (again.after, again.confs) == ({}, {})
