@@ -18,7 +18,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Cell:
-    """One event on one host. `transitions` are the states the VRRP instance entered meanwhile."""
+    """One event on one host. `transitions` are the states the VRRP instance entered meanwhile, `state` is its last."""
 
     approach: str
     uplink: str
@@ -26,6 +26,7 @@ class Cell:
     ipv4: Client
     ipv6: Client
     transitions: tuple[str, ...]
+    state: str
 
 
 HEAD = ("approach", "uplink", "event", "IPv4 lost", "outage", "IPv6 lost", "outage", "transitions")
@@ -39,7 +40,7 @@ def _outage(client: Client) -> str:
 def _row(cell: Cell) -> tuple[str, ...]:
     lost = (f"{it.lost} of {it.sent}" for it in (cell.ipv4, cell.ipv6))
     lost4, lost6 = lost
-    states = " ".join(cell.transitions) or "none"
+    states = " ".join(cell.transitions) or f"none, {cell.state}"
     outages = _outage(cell.ipv4), _outage(cell.ipv6)
     return (cell.approach, cell.uplink, cell.event, lost4, outages[0], lost6, outages[1], states)
 
@@ -79,4 +80,4 @@ def summary(cells: Sequence[Cell]) -> str:
         lost, sent = (sum(getattr(it, what) for it in clients) for what in ("lost", "sent"))
         states = sum(len(cell.transitions) for cell in mine)
         parts.append(f"{approach}: {lost} of {sent} pings lost, {states} transitions")
-    return "; ".join(parts) + "."
+    return f"Over all events: {'; '.join(parts)}."

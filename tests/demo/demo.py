@@ -104,8 +104,11 @@ def transitions(cursor: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\(VI_1\) Entering (\w+) STATE", said))
 
 
-def measure(bed: Testbed, approach: Approach, uplink: str, event: str) -> Cell:
-    """One event, with a client of each family pinging from a second before it to its last consequence."""
+def measure(bed: Testbed, approach: Approach, uplink: str, event: str, started: str) -> Cell:
+    """One event, with a client of each family pinging from a second before it to its last consequence.
+
+    `started` is where the journal ended when keepalived was started.
+    """
     cursor = bed.cursor()
     clients = [Pinger(LAN, vip, RATE) for vip in (VIP4, VIP6)]
     time.sleep(1)
@@ -113,8 +116,9 @@ def measure(bed: Testbed, approach: Approach, uplink: str, event: str) -> Cell:
     wait_for("the uplink has its addresses", has_addresses)
     time.sleep(CONSEQUENCES)
     ipv4, ipv6 = (client(it.stop()) for it in clients)
-    cell = Cell(approach.name, uplink, event, ipv4, ipv6, transitions(cursor))
-    states = " ".join(cell.transitions) or "none"
+    state = transitions(started)[-1:]
+    cell = Cell(approach.name, uplink, event, ipv4, ipv6, transitions(cursor), "".join(state))
+    states = " ".join(cell.transitions) or f"none, {cell.state}"
     say(f"    {event}: {ipv4.lost} of {ipv4.sent} lost, IPv6 {ipv6.lost}; transitions: {states}")
     return cell
 
@@ -131,6 +135,7 @@ def try_approach(bed: Testbed, approach: Approach, uplink: str) -> list[Cell]:
     approach.prepare()
     source = ADDRESS4 if approach.pinned else ""
     write(KEEPALIVED, keepalived_conf(approach.device, UPLINK, source, 100, 1))
+    started = bed.cursor()
     run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
     cells = []
     for event in UPLINKS[uplink]:
@@ -138,7 +143,7 @@ def try_approach(bed: Testbed, approach: Approach, uplink: str) -> list[Cell]:
             wait_for("the VIP is served", served, 60)
         else:
             time.sleep(CONSEQUENCES)
-        cells.append(measure(bed, approach, uplink, event))
+        cells.append(measure(bed, approach, uplink, event, started))
     run("systemctl stop keepalived")
     return cells
 
