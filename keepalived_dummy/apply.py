@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepalived_dummy import config, files, keepalived, links, tc, units, uplinks, wire
+from keepalived_dummy import config, files, keepalived, lastgood, links, tc, units, uplinks, wire
 
 ROOT = Path("/")
 _SYSCTL = "/proc/sys/net/ipv4/conf/{}/arp_ignore"
@@ -56,10 +56,11 @@ def apply(generate: bool = True) -> Result:
             generated = units.generate(ROOT, wanted)
             result.add_units(generated)
             settled = frozenset(s for s in settled if units.names(s)[0] not in generated.written)
+        generated_from, wanted = wanted, lastgood.keep(ROOT, wanted)
         done = links.sync(change, wanted, settled)
         result.add_links(done)
         if generate and done.changed:  # a link that went needs its .network no more
-            result.add_units(units.generate(ROOT, wanted))
+            result.add_units(units.generate(ROOT, generated_from))
         _wire(wanted, result)
     return result
 

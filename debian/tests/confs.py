@@ -69,6 +69,8 @@ def second_dummy() -> None:
 def bad_conf_beside_a_good_one() -> None:
     """The bad one's dummy and files stay as they were, the good one's are made, the exit status says so."""
     before = {name: (host.GENERATED / name).read_bytes() for name in host.generated()}
+    wired = f"tc filter show dev {DUMMY} egress"
+    host.wait_for("the dummy is wired", lambda: bool(run(wired)))
     with host.watching() as seen:
         CONF.write_text("[Interface]\nNmae=other0\n")
         OTHER.write_text(f"[Interface]\nName={SECOND}\n")
@@ -79,6 +81,7 @@ def bad_conf_beside_a_good_one() -> None:
     assert "Traceback" not in said, said
     after = {name: (host.GENERATED / name).read_bytes() for name in host.generated()}
     assert before.items() <= after.items(), f"{sorted(before)} became {sorted(after)}"
+    assert run(wired), "the wire of the dummy went"
     assert "90-second.netdev" in after
     assert host.flags(SECOND) >= {"UP", "LOWER_UP"}
     assert not seen.kernel, seen.kernel

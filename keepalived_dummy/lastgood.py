@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""What each conf last said when it was right, so that a bad edit takes no wire and no way out down."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from keepalived_dummy import files
+from keepalived_dummy.config import Config, Dummy
+
+NAME = "confs.json"  # in the runtime folder: the next boot starts from the confs alone
+
+
+def keep(root: Path, wanted: Config) -> Config:
+    """The configuration with each bad conf as it last was; call it with files.lock held."""
+    path = root / files.RUNTIME / NAME
+    known = {dummy.stem: dummy for dummy in _read(path)}
+    names = {dummy.name for dummy in wanted.dummies}
+    kept = tuple(
+        known[stem]
+        for stem in sorted(wanted.bad)
+        if stem in known and known[stem].name not in names
+    )
+    dummies = (*wanted.dummies, *kept)
+    content = json.dumps([dataclasses.asdict(dummy) for dummy in dummies]).encode()
+    if not files.same(path, content):
+        files.write(path, content)
+    return dataclasses.replace(wanted, dummies=dummies)
+
+
+def _read(path: Path) -> list[Dummy]:
+    try:
+        made = json.loads(path.read_bytes())
+        return [Dummy(**{**one, "uplinks": tuple(one["uplinks"])}) for one in made]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []  # none yet, or of another version
