@@ -8,15 +8,19 @@ import json
 from pathlib import Path
 
 from keepalived_dummy import files
-from keepalived_dummy.config import Config, Dummy
+from keepalived_dummy.config import DEFAULT_NAME, DEFAULT_STEM, Config, Dummy
 
 NAME = "confs.json"  # in the runtime folder: the next boot starts from the confs alone
 
 
 def keep(root: Path, wanted: Config) -> Config:
-    """The configuration with each bad conf as it last was; call it with files.lock held."""
+    """The configuration with each bad conf as it last was; call it with files.lock held.
+
+    The default conf, bad since the boot, is as if it were empty: the static files make that dummy anyway.
+    """
     path = root / files.RUNTIME / NAME
-    known = {dummy.stem: dummy for dummy in _read(path)}
+    default = Dummy(DEFAULT_STEM, f"/etc/keepalived-dummy.d/{DEFAULT_STEM}.conf", DEFAULT_NAME)
+    known = {DEFAULT_STEM: default, **{dummy.stem: dummy for dummy in _read(path)}}
     names = {dummy.name for dummy in wanted.dummies}
     kept = tuple(
         known[stem]

@@ -51,3 +51,8 @@ def test_nothing_is_written_where_nothing_changed(root: Path) -> None:
     lastgood.keep(root, Config((ONE,)))
     after = (root / files.RUNTIME / lastgood.NAME).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_the_default_conf_bad_since_the_boot_is_as_if_it_were_empty(root: Path) -> None:
+    (kept,) = lastgood.keep(root, Config((), bad=frozenset({"keepalived"}))).dummies
+    assert (kept.name, kept.uplinks, kept.wire, kept.way_out) == ("keepalived0", (), True, True)
