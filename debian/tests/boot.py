@@ -17,6 +17,18 @@ from host import DUMMY, NETWORKD, SECOND, VIP, run
 
 MARK = "rebooted"
 CATCH_ALL = NETWORKD / "50-catch-all.network"
+# It takes the machine's own NICs too, which have no router to wait for.
+TAKES_ALL = """\
+[Match]
+Name=*
+
+[Link]
+RequiredForOnline=no
+
+[Network]
+Address=198.51.100.1/24
+IPv6AcceptRA=no
+"""
 OTHER = host.CONFS / "second.conf"
 GENERATOR = "keepalived-dummy-generator.service"
 GENERATOR_OUT = f"systemctl mask {GENERATOR}"
@@ -27,7 +39,7 @@ def prepare() -> None:
     """The state to boot with."""
     host.live()
     OTHER.write_text(f"[Interface]\nName={SECOND}\n")
-    host.write(CATCH_ALL, "[Match]\nName=*\n\n[Network]\nAddress=198.51.100.1/24\n")
+    host.write(CATCH_ALL, TAKES_ALL)
     run("systemctl enable keepalived")
     if checks.MUTATE:
         for one in checks.CHECKS:
