@@ -30,7 +30,7 @@ PYTHON_FILES = keepalived_dummy sbin tests debian/tests
 step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
-.PHONY: force help setup lint unit deb lintian autopkgtest test demo bench acceptance install debianize clean
+.PHONY: force help setup lint unit deb lintian images autopkgtest test demo bench acceptance install debianize clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -109,7 +109,14 @@ autopkgtest: $(DEB) ## the package's own tests in a guest of SUITE
 	@$(call tree,build/tree)
 	@tests/guest/autopkgtest $(SUITE) build/tree $(DEB)
 
-test: lint unit lintian ## all of it, on each of SUITES
+# Side by side, as each is the work of one core.
+images: build
+	$(call step,guest images for $(SUITES))
+	$(call packages,$(GUEST_PACKAGES))
+	@started=""; for suite in $(SUITES); do tests/guest/image $$suite > /dev/null & started="$$started $$!"; done; \
+	  failed=0; for pid in $$started; do wait $$pid || failed=1; done; exit $$failed
+
+test: lint unit lintian images ## all of it, on each of SUITES
 	@for suite in $(SUITES); do $(MAKE) --no-print-directory autopkgtest SUITE=$$suite || exit 1; done
 	$(call step,all passed on $(SUITES))
 

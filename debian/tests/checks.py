@@ -21,23 +21,29 @@ import host
 
 @dataclass(frozen=True)
 class Check:
-    """A function that raises AssertionError; `without` is the shell that takes its piece out."""
+    """A function that raises AssertionError; `without` is the shell that takes its piece out.
+
+    `before` makes the state it begins from, where that is another than the runner's.
+    """
 
     name: str
     run: Callable[[], None]
     without: str
     back: str
+    before: Callable[[], None] | None
 
 
 CHECKS: list[Check] = []
 MUTATE = os.environ.get("MUTATE") == "1"
 
 
-def check(without: str, back: str = "") -> Callable[[Callable[[], None]], Callable[[], None]]:
+def check(
+    without: str, back: str = "", before: Callable[[], None] | None = None
+) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Register a check. `without` takes out the piece it shows at work, `back` puts it back."""
 
     def register(function: Callable[[], None]) -> Callable[[], None]:
-        CHECKS.append(Check(function.__name__, function, without, back))
+        CHECKS.append(Check(function.__name__, function, without, back, before))
         return function
 
     return register
@@ -74,7 +80,7 @@ def run_one(one: Check, before: Callable[[], None], taken_out: bool) -> bool:
     start = time.monotonic()
 
     def begin() -> None:
-        before()
+        (one.before or before)()
         if MUTATE and not taken_out:
             host.run(one.without)
 

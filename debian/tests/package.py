@@ -52,13 +52,20 @@ def installed() -> str:
 
 
 def begin() -> None:
-    """Installed in this version, and the VIP live."""
+    """Installed, and the VIP live."""
     find_packages()
-    version = run(f"dpkg-deb -f {DEB} Version").strip()
-    if installed() != version:
-        run(f"dpkg --force-confnew --force-downgrade -i {DEB}")
+    if not installed():
+        run(f"dpkg --force-confnew -i {DEB}")
     (host.CONFS / "second.conf").unlink(missing_ok=True)
     host.live()
+
+
+def begin_without() -> None:
+    """Not installed, and no trace of it."""
+    find_packages()
+    host.cable_up()
+    run("systemctl stop keepalived; dpkg -P keepalived-dummy", check=False)
+    assert not host.flags(DUMMY), host.flags(DUMMY)
 
 
 def runs() -> dict[str, str]:
@@ -106,12 +113,6 @@ def remove_with_a_vip_live() -> None:
     assert not seen.transitions, seen
     assert host.holds(VIP)
     assert host.reachable()
-    begin()
-    run("systemctl stop keepalived")
-    host.wait_for("the VIP is gone", lambda: not host.holds(VIP))
-    run("dpkg -r keepalived-dummy")
-    assert not host.flags(DUMMY), f"{DUMMY} is still there, without an address"
-    assert not host.generated(), host.generated()
 
 
 def leftovers() -> list[str]:
@@ -130,7 +131,8 @@ def leftovers() -> list[str]:
 
 
 @check(without=f"rm {INFO}.postrm", back=f"rm -rf {host.CONFS}")
-def purge_leaves_no_file() -> None:
+def purge_leaves_nothing() -> None:
+    """No file, and no dummy once it holds no address."""
     (host.CONFS / "second.conf").write_text("[Interface]\nName=second0\n")
     run("keepalived-dummy apply")
     assert "/run/systemd/network/90-second.netdev" in leftovers()
@@ -145,11 +147,10 @@ def purge_leaves_no_file() -> None:
     without=repacked(DEB, "sed -i 's/keepalived-dummy apply/true/' DEBIAN/postinst")
     + f" && printf '#!/bin/sh\\nexit 101\\n' > {POLICY} && chmod 755 {POLICY}",
     back=f"rm {POLICY} {DEB}; dpkg -P keepalived-dummy",
+    before=begin_without,
 )
 def install_on_a_running_host() -> None:
     """The dummy is there at once, as it is to be, and networkd and the uplink notice nothing."""
-    run("systemctl stop keepalived && dpkg -P keepalived-dummy")
-    assert not host.flags(DUMMY)
     before, start = host.property_of("systemd-networkd.service", "InvocationID"), host.cursor()
     with host.watching(host.ADDRESS) as seen:
         run(f"DEBIAN_FRONTEND=noninteractive dpkg -i {DEB}")
@@ -173,10 +174,11 @@ def install_on_a_running_host() -> None:
         DEB, "sed -i 's/keepalived-dummy apply ||/keepalived-dummy apply; :/' DEBIAN/postinst"
     ),
     back=f"rm {DEB} /run/modprobe.d/dummy.conf; dpkg -P --force-all keepalived-dummy",
+    before=begin_without,
 )
 def install_without_the_dummy_driver() -> None:
     """A kernel that cannot make a dummy fails no installation; what is missing is said."""
-    run("systemctl stop keepalived && dpkg -P keepalived-dummy && modprobe -r dummy")
+    run("modprobe -r dummy")
     blocked = Path("/run/modprobe.d/dummy.conf")
     host.write(blocked, "install dummy /bin/false\n")
     try:
