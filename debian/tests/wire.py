@@ -13,6 +13,8 @@ import sys
 import checks
 import wire_announce
 import wire_events
+import wire_groups
+import wire_heal
 import wire_lan
 import wire_mutate
 import wire_nd
@@ -25,6 +27,8 @@ MODULES = (
     wire_nd,
     wire_announce,
     wire_events,
+    wire_groups,
+    wire_heal,
 )  # importing them has registered their checks
 
 
@@ -34,7 +38,7 @@ def main() -> int:
         wire_mutate.save()
     order = [module.__name__ for module in MODULES]
     checks.CHECKS.sort(key=lambda one: order.index(one.run.__module__))
-    wire_lan.kernel_log()
+    wire_lan.enter()
     try:
         return checks.main(wire_lan.one_lan)
     finally:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import wire_lan
 from checks import check, note
 from host import run, wait_for
 from scapy.layers.inet6 import ICMPv6ND_NA, IPv6
-from scapy.layers.l2 import ARP
+from scapy.layers.l2 import ARP, Ether
 from wire_frame import (
     BROADCAST,
     arp_answers,
@@ -17,7 +19,7 @@ from wire_frame import (
     macs,
 )
 from wire_lan import DUMMY, KEEPALIVED, A, Lan, Tap, apply, hold
-from wire_mutate import BACK, change, edit
+from wire_mutate import BACK, change, cut, edit
 
 KEEPALIVED_CONF = """
 global_defs {
@@ -136,3 +138,70 @@ def keepalived_announces_by_its_settings() -> None:
         for vip in (A.vip4, A.vip6):
             wire_lan.ping(A, vip)
     assert " 0 bytes 0 pkt" in dropped(A), dropped(A)
+
+
+# Many
+
+MANY = 1000
+MANY_CONF = """
+global_defs {
+    vrrp_version 3
+}
+vrrp_instance VI_1 {
+    interface %(uplink)s
+    state MASTER
+    virtual_router_id 51
+    priority 100
+    advert_int 0.2
+    garp_master_repeat 1
+    virtual_ipaddress {
+        %(first)s dev keepalived0
+    }
+    virtual_ipaddress_excluded {
+        %(others)s
+    }
+}
+"""
+
+
+def announced_address(frame: bytes) -> bytes:
+    """What a gratuitous ARP or an unsolicited advertisement is about, at fixed offsets; empty for other frames."""
+    kind, ip6 = int.from_bytes(frame[12:14], "big"), 14
+    if kind == 0x0806 and frame[28:32] == frame[38:42]:
+        return frame[28:32]
+    if kind == 0x86DD and frame[ip6 + 6] == 58 and frame[ip6 + 40] == 136:
+        return frame[62:78]
+    return b""
+
+
+@check(without=cut("match u8 136 0xff at 40 match u16 32"), back=BACK)
+def thousand_vips_are_announced() -> None:
+    """keepalived becomes master of 500 of each family: each is on the LAN, one in fifty read field by field."""
+    half = MANY // 2
+    vips4 = [f"198.18.{2 + n // 250}.{1 + n % 250}" for n in range(half)]
+    vips6 = [A.ip6(f"2:{n:x}") for n in range(half)]
+    lines = [f"{vip}/{32 if ':' not in vip else 128}" for vip in (*vips4, *vips6)]
+    others = "\n        ".join(f"{line} dev keepalived0" for line in lines[1:])
+    values = {"uplink": A.uplink, "first": lines[0], "others": others}
+    KEEPALIVED.write_text(MANY_CONF % values)
+    apply()
+    wanted = {ipaddress.ip_address(vip).packed: vip for vip in (*vips4, *vips6)}
+    found: dict[bytes, tuple[float, bytes]] = {}
+    with Tap(A.ns, A.dev) as tap:
+        keepalived(KEEPALIVED.read_text())
+        for when, frame in tap.raw(60):
+            about = announced_address(frame)
+            if about in wanted:
+                found.setdefault(about, (when, frame))
+            if len(found) == len(wanted):
+                break
+    missing = [vip for packed, vip in wanted.items() if packed not in found]
+    assert not missing, f"{len(missing)} of {MANY} not announced: {missing[0]}, ..."
+    times = sorted(at for at, _ in found.values())
+    note(f"{MANY} VIPs announced within {times[-1] - times[0]:.2f} s of the first")
+    for packed, vip in list(wanted.items())[::50]:
+        frame = Ether(found[packed][1])
+        if ":" in vip:
+            judge_advertisement(frame, A.mac, vip, solicited=0)
+        else:
+            judge_arp(frame, A.mac, vip)

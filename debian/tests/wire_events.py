@@ -6,15 +6,12 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import host
 import wire_lan
 from checks import check, note
 from host import run, wait_for
-from scapy.layers.inet6 import ICMPv6MLDMultAddrRec, ICMPv6MLReport2
-from scapy.packet import Packet
-from wire_frame import Ask, arp_answers, judge_announcement, nd_answers, solicited_node
+from wire_frame import Ask, arp_answers, judge_announcement, nd_answers
 from wire_lan import DUMMY, KEEPALIVED, A, Tap, hold, sysctl
 from wire_mutate import BACK, edit
 
@@ -163,64 +160,3 @@ def keepalived_conf_names_the_uplink_later() -> None:
     vip = f"virtual_ipaddress {{\n{A.vip4}/32 dev {DUMMY}\n}}"
     KEEPALIVED.write_text(f"vrrp_instance VI_1 {{\ninterface {A.uplink}\n{vip}\n}}\n")
     in_time("wired", lambda: count(A.uplink) == 2)
-
-
-# Multicast
-
-CABLE, FAR = "ens3", "lan0"  # of the test guest: virtio NICs with a cable between them
-
-
-def reported(frame: Packet) -> set[str]:
-    """The groups that an MLDv2 report joins (RFC 3810 5.2.12: modes 2 and 4 with no source)."""
-    found = set()
-    record = frame.getlayer(ICMPv6MLDMultAddrRec)
-    while record is not None:
-        if record.rtype in (2, 4):
-            found.add(record.dst)
-        record = record.payload.getlayer(ICMPv6MLDMultAddrRec)
-    return found
-
-
-@check(without=edit("host.py", "s/^    def join\\(.*/&\\n        return/"), back=BACK)
-def solicited_node_groups_are_joined() -> None:
-    """MLD reports on the LAN, a member on the uplink; gone with the VIP, and held over the daemon's restart."""
-    watched()
-    group = solicited_node(A.ip6("ab"))
-    member = f"ip maddress show dev {A.uplink}"
-    assert group not in run(member)
-    with Tap(A.ns, A.dev) as tap:
-        hold(DUMMY, A.ip6("ab"))
-        seen = tap.watch(
-            10, lambda found: any(group in reported(f) for f in found if ICMPv6MLReport2 in f)
-        )
-        told = [f for f in seen if ICMPv6MLReport2 in f and group in reported(f)]
-        assert told and told[0].src == A.mac, [f.summary() for f in seen]
-        assert group in run(member)
-        start = time.monotonic()
-        run("systemctl kill -s KILL keepalived-dummy")
-        while time.monotonic() - start < 3:
-            assert group in run(member), "given up while the daemon was away"
-        run(f"ip address delete {A.ip6('ab')}/128 dev {DUMMY}")
-        wait_for("left", lambda: group not in run(member), 20)
-
-
-@check(without=edit("host.py", "s/^    def join\\(.*/&\\n        return/"), back=BACK)
-def answered_through_a_multicast_filter() -> None:
-    """The test guest's NICs pass what they were told to, as real ones do; a veth passes all."""
-    host.cable_up()
-    six = "2001:db8:3::"
-    run(f"ip address replace {six}5/64 dev {CABLE} nodad")
-    wire_lan.conf(DUMMY, f"Name={CABLE}")
-    run("systemctl start keepalived-dummy")
-    hold(DUMMY, f"{six}beef")
-    nic = Path(f"/sys/class/net/{CABLE}/device/driver")
-    try:
-        wait_for(
-            "a member", lambda: solicited_node(f"{six}beef") in run(f"ip maddress show dev {CABLE}")
-        )
-        with Tap(host.LAN, FAR) as tap:
-            answers = nd_answers(tap, Ask(f"{six}1", f"{six}beef"))
-            assert len(answers) == 1, answers
-        note(f"the uplink's driver: {nic.resolve().name if nic.exists() else 'none, a veth'}")
-    finally:
-        run(f"ip address delete {six}5/64 dev {CABLE}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import importlib
 import os
@@ -37,6 +38,7 @@ _CLONE_NEWNET = 0x40000000
 _PACKET_OUTGOING = 4
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_ALLMULTI = 263, 1, 2
 _ETH_P_ALL = 3
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35  # asm-generic/socket.h
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Lan:
 
 A = Lan("wire-a", "cl0", "up0", "02:4b:44:00:00:0a", 1)
 B = Lan("wire-b", "cl1", "up1", "02:4b:44:00:00:0b", 2)
+# Two NICs of the test guest with a cable between them. They pass what they were told to, as real ones do.
+C = Lan("wire-c", "lan0", "ens3", "52:54:00:4b:44:0a", 3)
 
 
 def batch(lines: str, ns: str = "", force: bool = False) -> None:
@@ -100,11 +104,29 @@ def plug(lan: Lan) -> None:
     """The LAN's cable: a veth pair, the host's end with the MAC it always has; carries no address yet."""
     if not Path(f"/run/netns/{lan.ns}").exists():
         batch(f"netns add {lan.ns}")
-    batch(f"""
-        link add {lan.uplink} address {lan.mac} type veth peer name {lan.dev} netns {lan.ns}
-        link set dev {lan.uplink} up
-        """)
+    cable = f"type veth peer name {lan.dev} netns {lan.ns}"
+    batch(f"link add {lan.uplink} address {lan.mac} {cable}\nlink set dev {lan.uplink} up")
     batch(client(lan, lan.dev), lan.ns)
+
+
+def plug_nics() -> str:
+    """LAN C with the host's addresses; the driver of its NICs, which is veth on a machine that has no such NICs."""
+    nic = Path(f"/sys/class/net/{C.uplink}/device/driver")
+    if not nic.exists():
+        plug(C)
+    else:
+        batch(f"netns add {C.ns}\nlink set dev {C.dev} netns {C.ns}")
+        batch(client(C, C.dev), C.ns)
+    batch(addresses(C, C.uplink))
+    return nic.resolve().name if nic.exists() else "veth"
+
+
+def unplug_nics() -> None:
+    """No LAN C: its NICs are at home again, down and without addresses; of a veth pair nothing is left."""
+    batch(f"address flush dev {C.uplink}\nlink set dev {C.uplink} down", force=True)
+    if not Path(f"/sys/class/net/{C.uplink}/device").exists():
+        batch(f"link delete {C.uplink}", force=True)
+    batch(f"netns delete {C.ns}", force=True)
 
 
 @contextlib.contextmanager
@@ -133,7 +155,8 @@ class Tap:
     def __init__(self, ns: str, dev: str) -> None:
         with inside(ns):
             self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)
+        self._sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._sock.bind((dev, _ETH_P_ALL))
         index = struct.pack("iHH8s", self._index(ns, dev), _PACKET_MR_ALLMULTI, 0, b"")
         self._sock.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, index)
@@ -159,14 +182,28 @@ class Tap:
     ) -> list[Packet]:
         """The frames of the next seconds, fewer where `enough` says so; all frames are in `seen`."""
         found: list[Packet] = []
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not (enough and enough(found)):
-            if select.select([self._sock], [], [], left)[0]:
-                data, where = self._sock.recvfrom(1 << 16)
-                if where[2] != _PACKET_OUTGOING:
-                    found.append(Ether(data))
+        if not (enough and enough(found)):
+            for _, data in self.raw(seconds):
+                found.append(Ether(data))
+                if enough and enough(found):
+                    break
         self.seen += found
         return found
+
+    def raw(self, seconds: float) -> Iterator[tuple[float, bytes]]:
+        """The frames of the next seconds as they are, each with the time at which the kernel had it."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self._sock], [], [], left)[0]:
+                try:
+                    data, more, _, where = self._sock.recvmsg(1 << 16, 64)
+                except OSError as problem:
+                    if problem.errno == errno.ENETDOWN:  # said once where the link was down
+                        continue
+                    raise
+                if where[2] != _PACKET_OUTGOING:
+                    whole, nano = struct.unpack("qq", more[0][2][:16])
+                    yield whole + nano / 1e9, data
 
     def ask(
         self, request: Packet, is_answer: Callable[[Packet], bool], wait: float = 3
@@ -183,9 +220,10 @@ class Tap:
 
 
 def link_local(ns: str, dev: str) -> str:
-    """The link-local address of an interface; the host's own where `ns` is empty."""
-    shown = run(f"ip {f'-n {ns}' if ns else ''} -6 -o address show dev {dev} scope link -tentative")
-    return shown.split()[3].split("/")[0]
+    """The link-local address of an interface, once no other has it; the host's own where `ns` is empty."""
+    words = f"ip {f'-n {ns}' if ns else ''} -6 -o address show dev {dev} scope link -tentative"
+    wait_for(f"{dev} has its link-local address", lambda: run(words), 10)
+    return run(words).split()[3].split("/")[0]
 
 
 def conf(dummy: str, *lines: str) -> None:
@@ -311,7 +349,14 @@ def ping(lan: Lan, target: str, count: int = 3) -> None:
     )
 
 
+def enter() -> None:
+    """No unit of the package but those under test: the files of networkd matter to no check here, and cost time."""
+    run("systemctl stop keepalived-dummy-generator.path")
+    kernel_log()
+
+
 def leave() -> None:
     """The host as it was before the first check."""
     clean()
+    run("systemctl start keepalived-dummy-generator.path")
     batch(f"netns delete {A.ns}\nnetns delete {B.ns}", force=True)

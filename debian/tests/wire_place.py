@@ -211,6 +211,7 @@ def as_found(dev: str) -> str:
 
 
 def stays_as_found(take_away: Callable[[], object]) -> None:
+    wire_lan.link_local("", A.uplink)
     before = as_found(A.uplink)
     wired()
     works()
