@@ -10,7 +10,18 @@ from typing import Any
 import guest
 from guest import run, say
 from pings import Pinger
-from testbed import ADDRESS4, LAN, LEASE, UPLINK, VIP4, Pieces, Testbed, holds, journal
+from testbed import (
+    ADDRESS4,
+    LAN,
+    LEASE,
+    ROUTER4,
+    UPLINK,
+    VIP4,
+    Pieces,
+    Testbed,
+    holds,
+    journal,
+)
 
 ALL = Pieces()
 PROTOCOL = 75  # of the way out's routes
@@ -78,7 +89,7 @@ def dead_server(bed: Testbed, way_out: bool) -> dict[str, Any]:
     bed.dhcp_down()
     try:
         guest.wait_for("the lease runs out", lambda: not uplink_has(4), LEASE + 30, 0.5)
-        time.sleep(15)
+        time.sleep(12)
     finally:
         pings = client.stop()
     host, peer = bed.entered(cursor)
@@ -96,6 +107,69 @@ def dead_server(bed: Testbed, way_out: bool) -> dict[str, Any]:
         "warned": warned,
         "journal": said.splitlines(),
         "wrong": wrong_if(good != way_out, f"{lost} of {pings.sent} pings lost, warned: {warned}"),
+    }
+
+
+def _no_address() -> str:
+    """The uplink's IPv4 address taken away; the routes of the way out that are in place then."""
+    run(f"ip -4 address flush dev {UPLINK} scope global")
+    time.sleep(0.5)
+    return ours()
+
+
+def _daemon_pid() -> str:
+    return run("systemctl show --value -p MainPID keepalived-dummy").strip()
+
+
+def _cleaned(started: bool) -> str:
+    """What is left of our routes 5 s after the daemon was started again, if it was."""
+    if started:
+        run("systemctl start keepalived-dummy")
+    end = time.monotonic() + 5
+    while (left := ours()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return left
+
+
+def killed(bed: Testbed, started: bool) -> dict[str, Any]:
+    """The daemon killed with -9 while the way out is in place. The next one takes the routes over while they are
+    needed, and takes away those of an address that came back meanwhile, and of an uplink that is to have none.
+    """
+    dead = "systemctl kill -s KILL keepalived-dummy; systemctl stop keepalived-dummy"
+    bed.build("static")
+    bed.host_up(ALL)
+    bed.settle()
+    found = {}
+    client = Pinger(LAN, VIP4)
+    time.sleep(0.5)
+    try:
+        found["in place"], pid = _no_address(), _daemon_pid()
+        run("systemctl kill -s KILL keepalived-dummy")
+        guest.wait_for("another one runs", lambda: _daemon_pid() not in (pid, "0"))
+        time.sleep(3)
+        found["taken over"] = ours()
+        run(dead)
+        run(f"ip address add {ADDRESS4}/24 dev {UPLINK}; ip route replace default via {ROUTER4}")
+        time.sleep(0.5)
+    finally:
+        lost = len(client.stop().lost())
+    found["left behind"] = ours()
+    found["address is back"] = _cleaned(started)
+    run("systemctl start keepalived-dummy")
+    time.sleep(1)
+    found["in place again"] = _no_address()
+    run(dead)
+    bed.configure(Pieces(way_out=False))
+    found["no way out any more"] = _cleaned(started)
+    bed.close()
+    gone = ("address is back", "no way out any more")
+    bad = [f"{k}: {v or 'no route of ours'}" for k, v in found.items() if bool(v) == (k in gone)]
+    bad += [f"{lost} pings lost"] if lost else []
+    return {
+        "cell": f"daemon kill -9, {'started again' if started else 'not started again'}",
+        "seen": found,
+        "lost": lost,
+        "wrong": wrong_if(bool(bad) == started, "; ".join(bad) or "they went by themselves"),
     }
 
 
@@ -180,18 +254,19 @@ CELLS: tuple[tuple[Callable[[Testbed, bool], dict[str, Any]], bool], ...] = (
     (backup, True),
     (backup, False),
     (admin, True),
+    (killed, True),
+    (killed, False),
     (crashed, True),
     (crashed, False),
     (dead_server, True),
     (dead_server, False),
 )
-SHORT = 2  # as many of them, from the first, in a short run
 
 
-def run_all(bed: Testbed, short: bool) -> list[dict[str, Any]]:
+def run_all(bed: Testbed) -> list[dict[str, Any]]:
     """All cells, one by one; one that can't be run says why in `wrong`."""
     made = []
-    for cell, whole in CELLS[:SHORT] if short else CELLS:
+    for cell, whole in CELLS:
         say(f"cell: {cell.__name__}, {'whole' if whole else 'a piece out'}")
         try:
             made.append(cell(bed, whole))

@@ -213,7 +213,7 @@ def _install() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("/tmp/acceptance"))
-    parser.add_argument("--short", action="store_true", help="four events, by DHCP, and two cells")
+    parser.add_argument("--short", action="store_true", help="four events, by DHCP, and no cells")
     parser.add_argument("--decisive", action="store_true", help="of these the least that proves it")
     parser.add_argument("--cells", action="store_true", help="the cells alone")
     parser.add_argument("--uplink", choices=["static", "dhcp"], action="append")
@@ -259,7 +259,8 @@ def main() -> int:
             for made in rows(bed, args):
                 result["rows"].append(made)
                 save(args.results, result)
-        result["cells"] = cells.run_all(bed, args.short or args.decisive)
+        if not (args.short or args.decisive):
+            result["cells"] = cells.run_all(bed)
         result["error"] = ""
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         result["error"] = str(error)

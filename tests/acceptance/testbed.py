@@ -161,10 +161,15 @@ class Testbed:
 
     # The nodes
 
-    def host_up(self, pieces: Pieces, priority: int = 200) -> None:
-        """keepalived on the host, with these pieces."""
+    def configure(self, pieces: Pieces) -> None:
+        """The conf of the package, where it is installed."""
         if _CONF.parent.exists():
             write(_CONF, f"[Uplink]\nWayOut={'yes' if pieces.way_out else 'no'}\n")
+
+    def host_up(self, pieces: Pieces, priority: int = 200) -> None:
+        """keepalived on the host, with these pieces."""
+        self.configure(pieces)
+        if _CONF.parent.exists():
             run("systemctl reset-failed keepalived-dummy", check=False)
             run("systemctl restart keepalived-dummy")
         device = DUMMY if pieces.on_dummy else UPLINK
