@@ -233,7 +233,8 @@ def rows(bed: Testbed, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             e for e in events.EVENTS if e.name in names and (how == "dhcp" or not e.dhcp_only)
         ]
         yield row(bed, how, ALL, wanted)
-        quick = [e for e in wanted if e.quick and (how == "dhcp" or e.name in events.SHORT)]
+        few = events.DECISIVE if args.short else events.SHORT if how == "static" else names
+        quick = [e for e in wanted if e.quick and e.name in few]
         for pieces in WITHOUT[:1] if args.decisive else WITHOUT:
             yield row(bed, how, pieces, quick)
 
