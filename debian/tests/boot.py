@@ -33,6 +33,9 @@ OTHER = host.CONFS / "second.conf"
 GENERATOR = "keepalived-dummy-generator.service"
 GENERATOR_OUT = f"systemctl mask {GENERATOR}"
 SERVICE_OUT = "systemctl mask keepalived-dummy.service"
+BACK = f"systemctl unmask {GENERATOR} keepalived-dummy.service"
+NOT_UNMANAGED = NETWORKD / "05-keepalived.network"
+CYCLE = host.SYSTEM / "keepalived-dummy-generator.path.d"
 
 
 def prepare() -> None:
@@ -59,7 +62,7 @@ def since_boot(unit: str, name: str) -> float:
     return stamp / 1e6
 
 
-@check(without=GENERATOR_OUT)
+@check(without=GENERATOR_OUT, back=BACK)
 def generator_ran_before_networkd() -> None:
     assert host.property_of(GENERATOR, "Result") == "success"
     generated = since_boot(GENERATOR, "ExecMainExitTimestamp")
@@ -71,7 +74,7 @@ def generator_ran_before_networkd() -> None:
     assert {"90-keepalived.netdev", "90-second.netdev"} <= host.generated()
 
 
-@check(without=f"{GENERATOR_OUT}; {SERVICE_OUT}")
+@check(without=f"{GENERATOR_OUT}; {SERVICE_OUT}", back=BACK)
 def networkd_made_the_second_dummy() -> None:
     """From the generated file: its MAC was given to it, as networkd does and the kernel does not."""
     assigned = Path(f"/sys/class/net/{SECOND}/addr_assign_type")
@@ -80,7 +83,7 @@ def networkd_made_the_second_dummy() -> None:
     assert host.flags(SECOND) >= {"UP", "LOWER_UP"}
 
 
-@check(without=SERVICE_OUT)
+@check(without=SERVICE_OUT, back=BACK)
 def link_was_up_before_keepalived() -> None:
     ready = since_boot("keepalived-dummy.service", "ActiveEnterTimestamp")
     keepalived = since_boot("keepalived.service", "ExecMainStartTimestamp")
@@ -93,7 +96,7 @@ def link_was_up_before_keepalived() -> None:
     assert "does" + "n't exist" not in said, said
 
 
-@check(without=SERVICE_OUT)
+@check(without=SERVICE_OUT, back=BACK)
 def vip_is_back() -> None:
     host.wait_for("the VIP is there", lambda: host.holds(VIP))
     host.wait_for("the client reaches the VIP", host.reachable)
@@ -102,7 +105,7 @@ def vip_is_back() -> None:
     assert "NOARP" not in flags, flags
 
 
-@check(without="ln -sf /dev/null /etc/systemd/network/05-keepalived.network")
+@check(without=f"ln -sf /dev/null {NOT_UNMANAGED}", back=f"rm {NOT_UNMANAGED}")
 def networkd_left_the_dummy_alone() -> None:
     """Though the catch-all matches it."""
     listed = run(f"networkctl --no-pager list {DUMMY}")
@@ -112,11 +115,12 @@ def networkd_left_the_dummy_alone() -> None:
 
 
 @check(
-    without="d=/etc/systemd/system/keepalived-dummy-generator.path.d; mkdir -p $d;"
-    " printf '[Unit]\\nBefore=sysinit.target\\n' > $d/cycle.conf"
+    without=f"mkdir -p {CYCLE}; printf '[Unit]\\nBefore=sysinit.target\\n' > {CYCLE}/cycle.conf",
+    back=f"rm -r {CYCLE}",
 )
 def no_ordering_cycle() -> None:
-    said = host.journal("-b _PID=1")
+    # Not by _PID=1: what is said before there is a journal comes into it from the kernel's log.
+    said = host.journal("-b SYSLOG_IDENTIFIER=systemd")
     assert "systemd" in said, "the journal has nothing of the service manager"
     found = [
         line for line in said.splitlines() if re.search("ordering cycle|dependency cycle", line)
@@ -124,7 +128,10 @@ def no_ordering_cycle() -> None:
     assert not found, found[0]
 
 
-@check(without=f"{SERVICE_OUT}; sed -i s/^/wrong/ /etc/keepalived/keepalived.conf")
+@check(
+    without=f"{SERVICE_OUT}; sed -i s/^/wrong/ /etc/keepalived/keepalived.conf",
+    back=f"{BACK}; sed -i s/^wrong// /etc/keepalived/keepalived.conf; systemctl daemon-reload",
+)
 def no_unit_failed() -> None:
     ours = "keepalived.service 'keepalived-dummy*' 'systemd-networkd*'"
     failed = run(f"systemctl --no-pager --no-legend list-units --state=failed {ours}")
