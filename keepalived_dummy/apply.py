@@ -8,10 +8,20 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepalived_dummy import config, files, keepalived, lastgood, links, tc, units, uplinks, wire
+from keepalived_dummy import (
+    config,
+    files,
+    keepalived,
+    lastgood,
+    links,
+    sysctls,
+    tc,
+    units,
+    uplinks,
+    wire,
+)
 
 ROOT = Path("/")
-_SYSCTL = "/proc/sys/net/ipv4/conf/{}/arp_ignore"
 
 
 @dataclass
@@ -70,7 +80,7 @@ def show() -> tuple[str, list[str]]:
     host = links.read()
     wanted = config.load(ROOT)
     found = uplinks.resolve(wanted, keepalived.read(), host.links, host.addresses)
-    made = wire.render(found.joints, _arp(found.names))
+    made = wire.render(found.joints, sysctls.silent(found.every))
     return made.script, [*map(str, found.problems), *found.waiting]
 
 
@@ -92,7 +102,7 @@ def _wire(wanted: config.Config, result: Result) -> None:
     found = uplinks.resolve(wanted, document, host.links, host.addresses)
     result.notes += found.waiting
     result.problems += map(str, found.problems)
-    made = wire.render(found.joints, _arp(found.names))
+    made = wire.render(found.joints, sysctls.silent(found.every))
     done = tc.sync(made, host.names)
     result.changed += done.changed
     result.missing += done.missing
@@ -115,7 +125,7 @@ def _wire(wanted: config.Config, result: Result) -> None:
             if dummy.name not in host.links or host.links[dummy.name].kind == "dummy"
         ],
         "watch": sorted(set(_watch(document))),
-        "sysctls": sorted(_sysctls(found.names)),
+        "sysctls": sorted(_sysctls(found)),
         "filters": [
             [item.index, item.direction, item.pref, item.cookie.hex(), item.line]
             for item in made.filters
@@ -130,26 +140,5 @@ def _watch(document: keepalived.Document) -> Iterator[str]:
         yield str(path if path.is_dir() else path.parent)
 
 
-def _sysctls(names: uplinks.Names) -> set[str]:
-    every = {name for uplink in names.values() for name in uplink}
-    return {_SYSCTL.format(name) for name in ("all", *every)}
-
-
-def _arp(names: uplinks.Names) -> frozenset[str]:
-    """The uplinks that do not answer for a dummy's IPv4 addresses by themselves.
-
-    The kernel goes by the larger of the interface's arp_ignore and that of `all`
-    (Documentation/networking/ip-sysctl.rst).
-    """
-    silent = set()
-    for name in {name for uplink in names.values() for name in uplink}:
-        if any(_number(_SYSCTL.format(each)) for each in ("all", name)):
-            silent.add(name)
-    return frozenset(silent)
-
-
-def _number(path: str) -> int:
-    try:
-        return int(Path(path).read_text())
-    except (OSError, ValueError):
-        return 0
+def _sysctls(found: uplinks.Uplinks) -> set[str]:
+    return {sysctls.path("ipv4", name, "arp_ignore") for name in ("all", *found.every)}

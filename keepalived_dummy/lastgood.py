@@ -14,24 +14,30 @@ NAME = "confs.json"  # in the runtime folder: the next boot starts from the conf
 
 
 def keep(root: Path, wanted: Config) -> Config:
-    """The configuration with each bad conf as it last was; call it with files.lock held.
+    """`known`, noted for the next time; call it with files.lock held."""
+    kept = known(root, wanted)
+    path = root / files.RUNTIME / NAME
+    content = json.dumps([dataclasses.asdict(dummy) for dummy in kept.dummies]).encode()
+    if not files.same(path, content):
+        files.write(path, content)
+    return kept
+
+
+def known(root: Path, wanted: Config) -> Config:
+    """The configuration with each bad conf as it last was.
 
     The default conf, bad since the boot, is as if it were empty: the static files make that dummy anyway.
     """
     path = root / files.RUNTIME / NAME
     default = Dummy(DEFAULT_STEM, f"/etc/keepalived-dummy.d/{DEFAULT_STEM}.conf", DEFAULT_NAME)
-    known = {DEFAULT_STEM: default, **{dummy.stem: dummy for dummy in _read(path)}}
+    before = {DEFAULT_STEM: default, **{dummy.stem: dummy for dummy in _read(path)}}
     names = {dummy.name for dummy in wanted.dummies}
     kept = tuple(
-        known[stem]
+        before[stem]
         for stem in sorted(wanted.bad)
-        if stem in known and known[stem].name not in names
+        if stem in before and before[stem].name not in names
     )
-    dummies = (*wanted.dummies, *kept)
-    content = json.dumps([dataclasses.asdict(dummy) for dummy in dummies]).encode()
-    if not files.same(path, content):
-        files.write(path, content)
-    return dataclasses.replace(wanted, dummies=dummies)
+    return dataclasses.replace(wanted, dummies=(*wanted.dummies, *kept))
 
 
 def _read(path: Path) -> list[Dummy]:

@@ -31,7 +31,8 @@ AF_INET, AF_INET6 = 2, 10
 CLSACT_INGRESS, CLSACT_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 
 _TCA_KIND, _TCA_OPTIONS, _TCA_CHAIN = 1, 2, 11
-_TCA_ACT_COOKIE = 6
+_TCA_ACT_STATS, _TCA_ACT_COOKIE = 4, 6
+_TCA_STATS_BASIC, _TCA_STATS_PKT64 = 1, 8  # linux/gen_stats.h
 _ACTIONS = {
     "u32": 7,
     "flower": 3,
@@ -42,6 +43,8 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _TC = struct.Struct("=BxxxiIII")
 _U32 = struct.Struct("=I")
+_U64 = struct.Struct("=Q")
+_BASIC = struct.Struct("=QI")  # struct gnet_stats_basic
 
 
 class Malformed(ValueError):
@@ -61,6 +64,7 @@ class Message(NamedTuple):
 class Filter(NamedTuple):
     """A tc filter; `protocol` is an EtherType, `cookies` are those of its actions that have one, in order.
 
+    `frames` and `octets` went through the last action, and so through all of them.
     A dump also holds an entry for each pref (handle 0) and for u32's hash tables, which have no action.
     """
 
@@ -72,6 +76,8 @@ class Filter(NamedTuple):
     kind: str
     chain: int
     cookies: tuple[bytes, ...]
+    frames: int = 0
+    octets: int = 0
 
 
 # Reading
@@ -154,15 +160,30 @@ def filter_of(body: bytes) -> Filter:
     a = dict(attributes(body, _TC.size))
     kind = text(a.get(_TCA_KIND, b""))
     chain = u32(a[_TCA_CHAIN]) if _TCA_CHAIN in a else 0
-    actions = find(a.get(_TCA_OPTIONS, b""), _ACTIONS[kind]) if kind in _ACTIONS else None
-    cookies = tuple(
-        cookie
-        for _, action in attributes(actions or b"")
-        if (cookie := find(action, _TCA_ACT_COOKIE)) is not None
-    )
+    found = find(a.get(_TCA_OPTIONS, b""), _ACTIONS[kind]) if kind in _ACTIONS else None
+    actions = [action for _, action in attributes(found or b"")]
+    cookies = (find(action, _TCA_ACT_COOKIE) for action in actions)
     return Filter(
-        ifindex, parent, handle, info >> 16, socket.ntohs(info & 0xFFFF), kind, chain, cookies
+        ifindex,
+        parent,
+        handle,
+        info >> 16,
+        socket.ntohs(info & 0xFFFF),
+        kind,
+        chain,
+        tuple(cookie for cookie in cookies if cookie is not None),
+        *(_counted(actions[-1]) if actions else (0, 0)),
     )
+
+
+def _counted(action: bytes) -> tuple[int, int]:
+    """Frames and octets that an action has seen."""
+    basic = find(action, _TCA_ACT_STATS, _TCA_STATS_BASIC)
+    if basic is None:
+        return 0, 0
+    octets, frames = unpack(_BASIC, basic)
+    more = find(action, _TCA_ACT_STATS, _TCA_STATS_PKT64)
+    return unpack(_U64, more)[0] if more else frames, octets
 
 
 # Packing

@@ -31,6 +31,11 @@ class Uplinks:
     waiting: tuple[str, ...]
     problems: tuple[Problem, ...]
 
+    @property
+    def every(self) -> frozenset[str]:
+        """All names, of whichever dummy."""
+        return frozenset(name for names in self.names.values() for name in names)
+
 
 def resolve(
     config: Config,

@@ -48,13 +48,22 @@ def nested(*parts: tuple[int, bytes]) -> bytes:
     return b"".join(netlink.attribute(kind, data) for kind, data in parts)
 
 
+def counted(octets: int, frames: int, more: int = 0) -> bytes:
+    """An action's counters, as the kernel has them with more than 32 bits of frames too."""
+    basic = nested((1, struct.pack("=QI4x", octets, frames)))
+    return basic + (nested((8, struct.pack("=Q", more))) if more else b"")
+
+
 @pytest.mark.parametrize(("kind", "place"), [("u32", 7), ("flower", 3), ("matchall", 2)])
-def test_cookies_of_every_kind(kind: str, place: int) -> None:
-    actions = nested((1, nested((1, b"pedit\0"))), (2, nested((1, b"mirred\0"), (6, COOKIE))))
+@pytest.mark.parametrize("more", [0, (1 << 32) + 3])
+def test_cookies_and_counters_of_every_kind(kind: str, place: int, more: int) -> None:
+    pedit = nested((1, b"pedit\0"), (4, counted(99, 9)))
+    mirred = nested((1, b"mirred\0"), (4, counted(180, 3, more)), (6, COOKIE))
+    actions = nested((1, pedit), (2, mirred))
     body = struct.pack("=BxxxiIII", 0, 7, 1, CLSACT_INGRESS, 19268 << 16 | 0x0608)
     body += nested((1, kind.encode() + b"\0"), (2, nested((place, actions))), (11, b"\5\0\0\0"))
     data = netlink.message(netlink.RTM_NEWTFILTER, 0, body)
-    found = netlink.Filter(7, CLSACT_INGRESS, 1, 19268, 0x0806, kind, 5, (COOKIE,))
+    found = netlink.Filter(7, CLSACT_INGRESS, 1, 19268, 0x0806, kind, 5, (COOKIE,), more or 3, 180)
     assert list(netlink.filters(data)) == [found]
     assert netlink.tc(body) == (7, CLSACT_INGRESS, 19268, kind)
 
