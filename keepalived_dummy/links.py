@@ -162,7 +162,7 @@ def _sync_one(
         change.link("add", ifname=name, kind="dummy", **mac)
         link = read().links[name]
         result.changed.append(f"{name}: made")
-    if made or (settled and not link.alias and _made_by_networkd(name)):
+    if made or (settled and not link.alias and made_by_networkd(name)):
         change.link("set", index=link.ifindex, ifalias=ALIAS + dummy.stem)
     if dummy.mtu is not None and link.mtu != dummy.mtu:
         change.link("set", index=link.ifindex, mtu=dummy.mtu)
@@ -201,7 +201,7 @@ def _write_sysctl(path: Path, value: str, result: Result) -> None:
         result.problems.append(Problem(str(path), 0, f"cannot be set to {value}: {error.strerror}"))
 
 
-def _made_by_networkd(name: str) -> bool:
+def made_by_networkd(name: str) -> bool:
     """Whether networkd runs here and the dummy bears a MAC that was given to it, as networkd does."""
     try:
         given = Path(f"/sys/class/net/{name}/addr_assign_type").read_text().strip()

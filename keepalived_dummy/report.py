@@ -7,6 +7,7 @@ import time
 
 from keepalived_dummy.host import Host
 from keepalived_dummy.netlink import AF_INET
+from keepalived_dummy.state import VERSION
 
 
 def report(host: Host, now: float, event: float) -> bytes:
@@ -25,6 +26,7 @@ def report(host: Host, now: float, event: float) -> bytes:
         for (_, family), way in host.ways.items()
     ]
     content = {
+        "version": VERSION,
         "pid": os.getpid(),
         "heals": host.heals,
         "way_out": ways,

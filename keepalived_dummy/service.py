@@ -97,7 +97,7 @@ def states(pid: int, seconds: float = 10) -> States | None:
     before = _stamp(path)
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return None
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -4,6 +4,8 @@
 import os
 import sys
 
+VERSION = 1  # of state.json: what it means changes with it
+
 ERR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
 

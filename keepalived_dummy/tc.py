@@ -64,8 +64,8 @@ def sync(wire: Wire, names: Mapping[int, str]) -> Result:
     state = read()
     ours = [item for item in state.filters if _is_ours(item)]
     wanted = {item.place: item for item in wire.filters}
-    right = {_place(item) for item in ours if _is_right(item, wanted.get(_place(item)))}
-    stale = [item for item in ours if _place(item) not in right]
+    right = {place(item) for item in ours if _is_right(item, wanted.get(place(item)))}
+    stale = [item for item in ours if place(item) not in right]
     absent = [item for place, item in wanted.items() if place not in right]
     added = [index for index in {item.index for item in absent} if index not in state.qdiscs]
     shared = {_head(item) for item in state.filters if item not in stale}
@@ -119,7 +119,8 @@ def _is_ours(item: netlink.Filter) -> bool:
     return any(cookie.startswith(MARK) for cookie in item.cookies)
 
 
-def _place(item: netlink.Filter) -> tuple[int, str, int]:
+def place(item: netlink.Filter) -> tuple[int, str, int]:
+    """Where a filter sits, as Filter.place of the wire."""
     return item.ifindex, _DIRECTIONS[item.parent], item.pref
 
 
@@ -165,7 +166,7 @@ def _run(script: list[str]) -> str:
 
 def _missing(wire: Wire, absent: Iterable[Filter], state: State, said: str) -> list[str]:
     """A line for each filter that is still not there, then the modules it may be for, and what tc said of it."""
-    have = {(_place(item), item.cookies[-1]) for item in state.filters if item.cookies}
+    have = {(place(item), item.cookies[-1]) for item in state.filters if item.cookies}
     lacking = [item for item in absent if (item.place, item.cookie) not in have]
     lines = [
         f"{item.dev}: the wire's filter at {item.direction} pref {item.pref} is not there"

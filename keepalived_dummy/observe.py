@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""Looks at the host and changes nothing: what `status` and `check` know of it.
+
+Anybody may look. What only root may read (keepalived.conf, mostly; keepalived's state) is then named as unseen, and
+the uplinks are those the daemon knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from keepalived_dummy import (
+    assembly,
+    config,
+    files,
+    keepalived,
+    kernel,
+    lastgood,
+    links,
+    plan,
+    routes,
+    service,
+    sysctls,
+    tc,
+    uplinks,
+    wire,
+)
+from keepalived_dummy.assembly import Sources
+from keepalived_dummy.netlink import AF_INET, AF_INET6
+from keepalived_dummy.observed import Network, Observation, Unseen
+from keepalived_dummy.state import VERSION
+
+ROOT = Path("/")
+_LINKS = Path("/run/systemd/netif/links")  # networkd's, by interface index
+_IGMP6 = Path("/proc/net/igmp6")
+_DENIED = os.strerror(13)
+
+
+def read(file: Path = keepalived.CONFIG) -> Observation:
+    """The host as it is now; `file` is keepalived's configuration."""
+    return assembly.assemble(sources(file))
+
+
+def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
+    """All that is read of the host, as it is read. Without `ask` keepalived is not asked for its state."""
+    unseen: list[Unseen] = []
+    document = keepalived.read(file)
+    readable = not any(_DENIED in problem.message for problem in document.problems)
+    wanted = lastgood.known(ROOT, config.load(ROOT))
+    if not readable:
+        unseen.append(Unseen(str(file), "only root may read it"))
+        wanted = _as_the_daemon_knows(wanted)
+    host = links.read()
+    found = uplinks.resolve(wanted, document, host.links, host.addresses)
+    report = _report()
+    pid = service.find().pid
+    states = service.states(pid) if ask and pid and os.geteuid() == 0 else None
+    if ask and pid and states is None:
+        why = "it does not tell" if os.geteuid() == 0 else "only root may ask it"
+        unseen.append(Unseen("keepalived's state", why))
+    return Sources(
+        time=time.time(),
+        config=wanted,
+        document=document,
+        host=host,
+        found=found,
+        wire=wire.render(found.joints, sysctls.silent(found.every)),
+        filters=tc.read().filters,
+        routes=tuple(_routes(host, found)),
+        networks=dict(_networks(host, found)),
+        networkd={name: links.made_by_networkd(name) for name in found.names},
+        members=_members(),
+        report=report,
+        daemon=_is_daemon(report.get("pid", 0)),
+        keepalived=pid,
+        states=states,
+        readable=readable,
+        unseen=tuple(unseen),
+    )
+
+
+def _as_the_daemon_knows(wanted: config.Config) -> config.Config:
+    """The dummies with the uplinks that the daemon's last pass found."""
+    try:
+        known = plan.read((ROOT / files.RUNTIME / "plan.json").read_bytes())
+    except (OSError, ValueError):
+        return wanted
+    names = {dummy.name: dummy.uplinks for dummy in known.dummies}
+    return dataclasses.replace(
+        wanted,
+        dummies=tuple(
+            dataclasses.replace(dummy, uplinks=dummy.uplinks or names.get(dummy.name, ()))
+            for dummy in wanted.dummies
+        ),
+    )
+
+
+def _report() -> Mapping[str, Any]:
+    """The daemon's state.json; empty where there is none, or another version's."""
+    try:
+        made = json.loads((ROOT / files.RUNTIME / "state.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return made if isinstance(made, dict) and made.get("version") == VERSION else {}
+
+
+def _is_daemon(pid: int) -> bool:
+    """Whether the process that wrote state.json still runs, and is that one."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return words[-2:-1] == [b"daemon"] and any(b"keepalived" in word for word in words)
+
+
+def _routes(host: links.Host, found: uplinks.Uplinks) -> Iterator[routes.Route]:
+    with kernel.open_dump_socket() as sock:
+        for name in sorted(found.every & host.links.keys()):
+            index = host.links[name].ifindex
+            for family in (AF_INET, AF_INET6):
+                with contextlib.suppress(OSError):  # no IPv6, or the link is gone
+                    for message in kernel.dump(sock, routes.dump_routes(family, index)):
+                        if message.type == routes.RTM_NEWROUTE:
+                            route = routes.route(message.body, index)
+                            yield from [route] if route else []
+
+
+def _networks(host: links.Host, found: uplinks.Uplinks) -> Iterator[tuple[int, Network]]:
+    """networkd's word on dummies and uplinks; nothing where it does not run."""
+    for name in sorted((found.every | found.names.keys()) & host.links.keys()):
+        index = host.links[name].ifindex
+        try:
+            lines = (_LINKS / str(index)).read_text().splitlines()
+        except OSError:
+            continue
+        values = dict(line.split("=", 1) for line in lines if "=" in line)
+        yield index, Network(values.get("NETWORK_FILE", ""), values.get("ADMIN_STATE", ""))
+
+
+def _members() -> frozenset[tuple[int, bytes]]:
+    """Who is a member of which IPv6 group: interface index and group."""
+    try:
+        lines = _IGMP6.read_text(errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    words = (line.split() for line in lines)
+    return frozenset((int(w[0]), bytes.fromhex(w[2])) for w in words if len(w) > 2)
