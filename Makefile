@@ -16,13 +16,14 @@ MYPY := 2.4.1
 
 # What a step needs of Debian's packages.
 BUILD_PACKAGES := build-essential debhelper devscripts dh-python dpkg-dev git lintian pybuild-plugin-pyproject \
-	python3-all python3-hypothesis python3-jinja2 python3-pyroute2 python3-pytest python3-setuptools
+	python3-all python3-hypothesis python3-jinja2 python3-jsonschema python3-prometheus-client python3-pyroute2 \
+	python3-pytest python3-setuptools
 LINT_PACKAGES := python3-venv shellcheck
 UNIT_PACKAGES := man-db mandoc python3-stdeb
 GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
 
 # What the package is made of: another digest of it, another build.
-SOURCES := keepalived_dummy lib etc sbin debian tests/unit tests/generate tests/wire tests/adopt docs/man completions \
+SOURCES := keepalived_dummy lib etc sbin debian tests/unit tests/generate tests/wire tests/adopt docs/man docs/status.schema.json completions \
 	pyproject.toml README.md LICENSE
 SHELL_SCRIPTS = $(shell $(GIT) ls-files --cached --others --exclude-standard | xargs -r grep -lIE '^\#!/bin/(ba)?sh' 2>/dev/null)
 PYTHON_FILES = keepalived_dummy sbin tests debian/tests

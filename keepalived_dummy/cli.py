@@ -68,6 +68,16 @@ def parser() -> argparse.ArgumentParser:
     _add_common(revert)
     revert.set_defaults(run=run_revert)
 
+    status = commands.add_parser(
+        "status", help="show the dummies, their VIPs, wires and uplinks", allow_abbrev=False
+    )
+    form = status.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON, for programs")
+    form.add_argument("--brief", action="store_true", help="one line a VIP")
+    form.add_argument("--prometheus", action="store_true", help="as metrics for Prometheus")
+    status.add_argument("--watch", action="store_true", help="again at each event, until ^C")
+    status.set_defaults(run=run_status)
+
     daemon = commands.add_parser(
         "daemon", help="run by keepalived-dummy.service", allow_abbrev=False
     )
@@ -199,6 +209,14 @@ def _asker(yes: bool) -> Callable[[], bool]:
             return False
 
     return ask
+
+
+def run_status(options: argparse.Namespace) -> int:
+    """What was seen of the host; exit status 0 whatever it is."""
+    from keepalived_dummy import status
+
+    form = next((one for one in ("json", "brief", "prometheus") if getattr(options, one)), "text")
+    return status.run(form, options.watch)
 
 
 def run_daemon(_: argparse.Namespace) -> int:
