@@ -23,7 +23,7 @@ UNIT_PACKAGES := man-db mandoc python3-stdeb
 GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
 
 # What the package is made of: another digest of it, another build.
-SOURCES := keepalived_dummy lib etc sbin debian tests/unit tests/generate tests/wire tests/adopt docs/man docs/status.schema.json completions \
+SOURCES := keepalived_dummy lib etc examples sbin debian tests/unit tests/generate tests/wire tests/adopt docs/man docs/status.schema.json completions \
 	pyproject.toml README.md LICENSE
 SHELL_SCRIPTS = $(shell $(GIT) ls-files --cached --others --exclude-standard | xargs -r grep -lIE '^\#!/bin/(ba)?sh' 2>/dev/null)
 PYTHON_FILES = keepalived_dummy sbin tests debian/tests
@@ -74,7 +74,15 @@ lint: $(VENV)/ready-$(RUFF)-$(MYPY) ## ruff, mypy --strict, shellcheck
 	@shellcheck -x -P SCRIPTDIR $(SHELL_SCRIPTS)
 	@echo "lint: clean"
 
-unit: build ## unit tests
+# Prometheus' own tool for metrics and rules; the package would also start its server.
+PROMTOOL := build/promtool/usr/bin/promtool
+
+$(PROMTOOL): | build
+	@rm -rf build/promtool && mkdir -p build/promtool
+	@cd build/promtool && apt-get -qq update && apt-get -qq -o APT::Sandbox::User=root download prometheus && \
+	  dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+
+unit: build $(PROMTOOL) ## unit tests
 	$(call step,unit tests)
 	$(call packages,$(BUILD_PACKAGES) $(UNIT_PACKAGES))
 	@$(PYTHON) -m pytest -q tests/unit
@@ -143,5 +151,5 @@ debianize: build ## derive Debian metadata with stdeb, into build/debianized
 	@tests/packaging/debianize build/debianized
 
 clean: ## remove what was built; images of guests stay in build/images
-	@rm -rf dist build/source build/autopkgtest build/venv build/debianized
+	@rm -rf dist build/source build/autopkgtest build/promtool build/venv build/debianized
 	@find . -name __pycache__ -prune -exec rm -rf {} +

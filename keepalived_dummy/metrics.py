@@ -28,7 +28,7 @@ class Metric(NamedTuple):
 
 
 PREFIX = "keepalived_dummy_"
-_VIP = ("address", "device", "instance")
+_VIP = ("address", "device", "vrrp_instance")
 _WIRE = ("dummy", "direction")
 _WAY = ("uplink", "family")
 
@@ -41,10 +41,10 @@ VIP_MEMBER = Metric(
 INSTANCE_STATE = Metric(
     "instance_state",
     "1 for the state that the vrrp_instance is in, 0 for the others.",
-    ("instance", "state"),
+    ("vrrp_instance", "state"),
 )
 INSTANCE_MASTERS = Metric(
-    "instance_became_master_total", "How often the vrrp_instance became MASTER.", ("instance",)
+    "instance_became_master_total", "How often the vrrp_instance became MASTER.", ("vrrp_instance",)
 )
 DUMMY_READY = Metric(
     "dummy_ready",
