@@ -263,5 +263,7 @@ def _daemon(s: Sources) -> Daemon:
         s.report["memberships"],
         s.report["memberships_failed"],
         (*s.report["missing"], *s.report["problems"]),
+        dict(s.report["events"]),
+        s.report["last"],
         s.report["last_event"],
     )

@@ -135,11 +135,9 @@ def run_apply(options: argparse.Namespace) -> int:
 
 
 def _run_for_daemon(result: apply.Result) -> int:
-    """Lines for the journal on standard error, and one JSON object on standard output."""
+    """One JSON object on standard output."""
     import json
 
-    for line in result.changed:
-        print(f"<5>{line}", file=sys.stderr)
     said = {
         "rewired": result.rewired,
         "missing": result.missing,

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from keepalived_dummy import kernel, netlink, notify, plan, state
+from keepalived_dummy.events import event
 from keepalived_dummy.host import Host
 from keepalived_dummy.inotify import Watches
 from keepalived_dummy.netlink import (
@@ -31,6 +32,7 @@ from keepalived_dummy.netlink import (
 from keepalived_dummy.passes import Passes
 from keepalived_dummy.report import report
 from keepalived_dummy.survey import Survey
+from keepalived_dummy.teller import Teller
 
 # As this process was started, with another command.
 _APPLY = [sys.executable, *sys.orig_argv[1:-1], "apply", "--daemon"]
@@ -66,11 +68,13 @@ class Daemon:
         self._watches = Watches()
         self._signals = socket.socketpair()
         self._passes = Passes(command, self._loop, self._passed)
-        self._host = Host(self._send, self._passes.want, state.log, self._store)
+        self._teller = Teller()
+        self._tell = self._teller.tell
+        self._host = Host(self._send, self._passes.want, self._tell, self._store)
         self._survey = Survey(self._host, self._send)
         self._stored = notify.stored()
         self._watchdog = notify.watchdog()
-        self._fed = self._event = 0.0
+        self._fed = 0.0
         self._join_at: float | None = None
         self._report_at: float | None = None
         self._ready = self._reloading = self._stop = False
@@ -161,9 +165,12 @@ class Daemon:
             host.join()
         self._passes.tick(now)
         for way in host.ways.values():
-            for priority, text in way.log:
-                state.log(priority, text)
+            for told in way.log:
+                self._tell(told)
             way.log.clear()
+        if self._teller.told:
+            self._teller.told = False
+            self._changed()
         if self._report_at is not None and now >= self._report_at:
             self._report()
         if self._watchdog and now >= self._fed + self._watchdog:
@@ -171,13 +178,12 @@ class Daemon:
             notify.notify("WATCHDOG=1")
 
     def _changed(self) -> None:
-        self._event = time.time()
         if self._report_at is None:
             self._report_at = time.monotonic() + _REPORT
 
     def _report(self) -> None:
         self._report_at = None
-        state.write("state.json", report(self._host, time.monotonic(), self._event))
+        state.write("state.json", report(self._host, self._teller, time.monotonic()))
 
     # Events
 
@@ -236,7 +242,8 @@ class Daemon:
             new = plan.read(output)
         except ValueError:
             again = self._passes.retry()
-            state.log(state.ERR, f"apply: status {status} and no plan; again in {again:.0f} s")
+            text = f"apply: status {status} and no plan; again in {again:.0f} s"
+            self._tell(event("pass-failed", text))
             self._say_ready()
         else:
             self._passes.succeeded()
@@ -251,10 +258,15 @@ class Daemon:
 
     def _say(self, new: plan.Plan) -> None:
         """What is wrong, or waited for, is said when it begins and not in every pass."""
-        wrong = dict.fromkeys((*new.missing, *new.problems), state.WARNING)
-        lines = {**dict.fromkeys(new.notes, state.NOTICE), **wrong}
-        for line in lines.keys() - self._said:
-            state.log(lines[line], line)
+        for line in new.changed:
+            self._tell(event("changed", line))
+        for dummy in new.rewired:
+            self._host.announced(dummy)
+        wrong = dict.fromkeys((*new.missing, *new.problems), "problem")
+        lines = {**dict.fromkeys(new.notes, "waiting"), **wrong}
+        for line, kind in lines.items():
+            if line not in self._said:
+                self._tell(event(kind, line))
         self._said = set(lines)
 
     def _take(self, new: plan.Plan) -> None:

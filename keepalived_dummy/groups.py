@@ -42,8 +42,8 @@ class Groups:
         """How many sockets it takes."""
         return len(self._sockets)
 
-    def replace(self, wanted: set[Membership]) -> list[str]:
-        """Joins what is wanted and leaves the rest; returns what failed now and did not before."""
+    def replace(self, wanted: set[Membership]) -> list[tuple[str, str]]:
+        """Joins what is wanted and leaves the rest; returns what failed now and did not before, and its group."""
         for membership in self._held.keys() - wanted:
             place = self._held.pop(membership)
             self._full.discard(place)
@@ -54,10 +54,10 @@ class Groups:
                 self._join(membership)
             except OSError as problem:
                 failed[membership] = os.strerror(problem.errno or 0)
+        names = {m: socket.inet_ntop(socket.AF_INET6, m[1]) for m in failed.keys() - self.failed}
         new = [
-            f"interface {m[0]}: cannot join {socket.inet_ntop(socket.AF_INET6, m[1])}: {why}"
-            for m, why in failed.items()
-            if m not in self.failed
+            (f"interface {m[0]}: cannot join {name}: {failed[m]}", name)
+            for m, name in sorted(names.items())
         ]
         self.failed = set(failed)
         return new

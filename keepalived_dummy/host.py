@@ -4,9 +4,11 @@
 It is told of messages and answers through the three functions it is given; it owns no socket and no clock.
 """
 
+import socket
 from collections.abc import Callable
 
 from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes
+from keepalived_dummy.events import Event, event, some
 from keepalived_dummy.groups import Groups, Membership
 from keepalived_dummy.interfaces import IFF_RUNNING, IFF_UP, Address, Link
 from keepalived_dummy.netlink import (
@@ -19,7 +21,6 @@ from keepalived_dummy.netlink import (
     Message,
 )
 from keepalived_dummy.plan import Dummy, Plan
-from keepalived_dummy.state import INFO, WARNING
 from keepalived_dummy.wayout import WayOut
 
 Place = tuple[int, int]  # interface index, family: what a WayOut is for
@@ -33,16 +34,16 @@ _CLSACT, _REPLACE = "clsact", 0x100
 
 
 class Host:
-    """`send` gives bytes to the kernel, `want` asks for a pass of apply, `log` writes a journal line."""
+    """`send` gives bytes to the kernel, `want` asks for a pass of apply, `tell` tells an event."""
 
     def __init__(
         self,
         send: Callable[[bytes], None],
         want: Callable[[str], None],
-        log: Callable[[int, str], None],
+        tell: Callable[[Event], None],
         store: Callable[[int], None],
     ) -> None:
-        self._send, self._want, self._log = send, want, log
+        self._send, self._want, self._tell = send, want, tell
         self.plan = Plan()
         self.groups = Groups(store)
         self.groups_due = False
@@ -60,6 +61,7 @@ class Host:
         self._last: dict[str, Link] = {}  # of a dummy, also of one that was deleted
         self._addresses: dict[int, dict[tuple[bytes, int], Address]] = {}
         self._announce: set[str] = set()
+        self._news: dict[tuple[str, str], bool] = {}  # dummy and VIP: whether it came or went
         self._told = False  # the kernel says who made an address
 
     # What is looked after
@@ -168,8 +170,8 @@ class Host:
 
     def overrun(self, now: float) -> None:
         """Events were lost: everything is read again, and applied."""
-        self.heals["overrun"] = self.heals.get("overrun", 0) + 1
         self.resync = now
+        self._tell(event("events-lost", "events were lost, all is read again"))
         self._want("events were lost")
 
     # Links
@@ -211,7 +213,8 @@ class Host:
     def _dummy(self, link: Link, before: Link | None, now: float) -> None:
         if link.kind != "dummy":
             if before is None:
-                self._log(WARNING, f"{link.name}: an interface of this name is there and no dummy")
+                text = f"{link.name}: an interface of this name is there and no dummy"
+                self._tell(event("name-taken", text, DUMMY=link.name))
                 self._links[link.ifindex] = link
             return
         self._links[link.ifindex] = self._last[link.name] = link
@@ -234,7 +237,8 @@ class Host:
         self._mended[name] = now
         for kind in what:
             self.heals[kind] = self.heals.get(kind, 0) + 1
-        self._log(WARNING, f"{name}: was {' and '.join(what)}; put right")
+        text = f"{name}: was {' and '.join(what)}; put right"
+        self._tell(event("healed", text, DUMMY=name, WHAT=what))
         self._want(f"{name}: was {' and '.join(what)}")
 
     def _uplink(self, link: Link, before: Link | None, now: float) -> None:
@@ -276,6 +280,7 @@ class Host:
                 self._heal(["given a link-local address"], link.name, mend, now)
                 return
             known[a.address, a.prefixlen] = a
+            self._news[link.name, _text(a)] = True
             self._vips(link.name, now)
         elif not interfaces.is_link_local(a):
             known[a.address, a.prefixlen] = a
@@ -301,6 +306,7 @@ class Host:
         if known is not None and known.pop((a.address, a.prefixlen), None) is not None:
             link = self._links[a.ifindex]
             if link.name in self._dummies:
+                self._news[link.name, _text(a)] = False
                 self._vips(link.name, now)
 
     def _vips(self, dummy: str, now: float) -> None:
@@ -332,8 +338,9 @@ class Host:
             for a in self._vips_of(dummy.name) if places else ():
                 if a.family == AF_INET6:
                     wanted.update((place, groups.group(a.address)) for place in places)
-        for problem in self.groups.replace(wanted):
-            self._log(WARNING, problem)
+        for problem, group in self.groups.replace(wanted):
+            self._tell(event("group-not-joined", problem, GROUP=group))
+        self._tell_vips()
 
     def announce(self) -> None:
         """Lets the kernel announce the VIPs where an uplink's carrier is back; `apply` does it where it rewired."""
@@ -341,4 +348,26 @@ class Host:
         for ifindex, link in self._links.items():
             if link.name in names and link.name in self._dummies and self._addresses.get(ifindex):
                 self._send(interfaces.set_mac(ifindex, link.mac))
-                self._log(INFO, f"{link.name}: its VIPs are announced again")
+                self.announced(link.name)
+
+    def announced(self, dummy: str) -> None:
+        """Tells so, here and after a pass that did it."""
+        vips = [_text(a) for a in self._vips_of(dummy)]
+        uplinks = self._dummies[dummy].uplinks if dummy in self._dummies else ()
+        if vips:
+            text = f"{dummy}: its VIPs are announced again"
+            self._tell(event("announced", text, DUMMY=dummy, UPLINK=uplinks, VIP=vips))
+
+    def _tell_vips(self) -> None:
+        """All that came and all that went since the last time, an event for each dummy: VIPs move together."""
+        news, self._news = self._news, {}
+        for name in dict.fromkeys(dummy for dummy, _ in news):
+            mine = [(vip, there) for (dummy, vip), there in news.items() if dummy == name]
+            for kind, verb in (("vip-held", "holds"), ("vip-gone", "holds no more")):
+                vips = [vip for vip, there in mine if there == (kind == "vip-held")]
+                if vips:
+                    self._tell(event(kind, f"{name}: {verb} {some(vips)}", DUMMY=name, VIP=vips))
+
+
+def _text(a: Address) -> str:
+    return socket.inet_ntop(a.family, a.address)

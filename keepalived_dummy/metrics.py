@@ -73,7 +73,8 @@ MEMBERSHIPS_FAILED = Metric(
     "group_memberships_failed", "Solicited-node groups that could not be joined."
 )
 PROBLEMS = Metric("problems", "What is wrong with the configuration or could not be done.")
-LAST_EVENT = Metric("last_event_timestamp_seconds", "When the host last changed.")
+EVENTS = Metric("events_total", "Events that the journal has, by their EVENT= field.", ("event",))
+LAST_EVENT = Metric("last_event_timestamp_seconds", "When the last of these events was.")
 DAEMON = Metric("daemon_running", "Whether keepalived-dummy.service runs.")
 KEEPALIVED = Metric("keepalived_running", "Whether keepalived.service runs.")
 TOLD = Metric("keepalived_told", "Whether keepalived told its state.")
@@ -194,5 +195,7 @@ def _services(seen: Observation) -> Seen:
     for what, times in sorted(seen.daemon.heals.items()):
         yield HEALS, (what,), times
     yield MEMBERSHIPS_FAILED, (), seen.daemon.memberships_failed
+    for event, times in sorted(seen.daemon.events.items()):
+        yield EVENTS, (event,), times
     if seen.daemon.last_event:
         yield LAST_EVENT, (), seen.daemon.last_event

@@ -174,6 +174,8 @@ class Daemon:
     memberships: int = 0
     memberships_failed: int = 0
     problems: tuple[str, ...] = ()
+    events: Mapping[str, int] = field(default_factory=dict)
+    last: str = ""
     last_event: float = 0.0
 
 

@@ -8,9 +8,10 @@ import time
 from keepalived_dummy.host import Host
 from keepalived_dummy.netlink import AF_INET
 from keepalived_dummy.state import VERSION
+from keepalived_dummy.teller import Teller
 
 
-def report(host: Host, now: float, event: float) -> bytes:
+def report(host: Host, teller: Teller, now: float) -> bytes:
     """The file's content; times in it are seconds since 1970. `now` is the steady clock of the way out."""
     wall = time.time()
     ways = [
@@ -35,6 +36,8 @@ def report(host: Host, now: float, event: float) -> bytes:
         "sockets": host.groups.sockets,
         "missing": list(host.plan.missing),
         "problems": list(host.plan.problems),
-        "last_event": round(event, 3),
+        "events": teller.counts,
+        "last": teller.last,
+        "last_event": round(teller.at, 3),
     }
     return json.dumps(content, indent=1).encode() + b"\n"

@@ -155,7 +155,7 @@ def _daemon(daemon: Daemon, now: float, style: Style) -> Iterator[str]:
     heals = ", ".join(f"{what} {times}" for what, times in sorted(daemon.heals.items()))
     yield from _row("put right", heals or "nothing yet")
     if daemon.last_event:
-        yield from _row("last event", f"{_ago(now - daemon.last_event)} ago")
+        yield from _row("last event", f"{_ago(now - daemon.last_event)} ago, {daemon.last}")
 
 
 def _keepalived(seen: Observation, style: Style) -> Iterator[str]:

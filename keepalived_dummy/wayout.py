@@ -20,6 +20,7 @@ Ours have the metric 60000, so any route by anybody else wins beside them.
 from collections.abc import Collection
 
 from keepalived_dummy import routes
+from keepalived_dummy.events import Event, event
 from keepalived_dummy.netlink import AF_INET
 from keepalived_dummy.routes import Key, Route
 
@@ -32,7 +33,7 @@ LIMIT = 500  # routes kept for one uplink and family
 _AGAIN = 200  # how often a route of ours that somebody deletes is put back in one use
 
 _ALONE = (
-    "{name}: still without an {family} address of its own; {n} routes of the way out stay, so that VIPs are"
+    "still without an {family} address of its own; {n} routes of the way out stay, so that VIPs are"
     " reached. Is the DHCP server gone, has the lease run out? See 'networkctl status {name}'"
 )
 
@@ -50,7 +51,7 @@ class WayOut:
         self.since: float | None = None  # in use since
         self.times = 0
         self.seconds = 0.0
-        self.log: list[tuple[int, str]] = []
+        self.log: list[Event] = []
         self._addresses: dict[bytes, int] = {}
         self._networks: set[Prefix] = set()  # those its addresses were of, before they went
         self._known: dict[Key, Route] = {}
@@ -92,7 +93,7 @@ class WayOut:
         if network in expected or length == 8 * len(address):
             return b""
         self._networks.add(network)
-        self.log.append((6, f"{self.uplink}: its {self._family} address is of another network now"))
+        self._say("way-out-moves", f"its {self._family} address is of another network now")
         return self._end(now, forget=True)
 
     def address_removed(self, address: bytes, now: float) -> bytes:
@@ -116,7 +117,7 @@ class WayOut:
             return b""
         self._again += 1
         if self._again == _AGAIN:
-            self.log.append((4, f"{self.uplink}: routes of the way out are deleted over and over"))
+            self._say("way-out-fought", "routes of the way out are deleted over and over")
         return self._ready.get(route.key, b"")
 
     def needs(self, route: Route) -> bool:
@@ -206,13 +207,18 @@ class WayOut:
         if self._addresses:
             return self._end(now, forget=True)
         if not self.held:
-            self.log.append((6, f"{self.uplink}: no VIP is held, the way out closes"))
+            self._say("way-out-closes", "no VIP is held, the way out closes")
             return self._end(now)
         self._warned = True
-        self.log.append((4, _ALONE.format(name=self.uplink, family=self._family, n=self.placed)))
+        alone = _ALONE.format(name=self.uplink, family=self._family, n=self.placed)
+        self._say("way-out-stays", alone)
         return b""
 
     # Within
+
+    def _say(self, kind: str, text: str, **fields: str) -> None:
+        text = f"{self.uplink}: {text}"
+        self.log.append(event(kind, text, UPLINK=self.uplink, FAMILY=self._family, **fields))
 
     def _lost_with(self, address: bytes, length: int) -> set[Key]:
         """What goes with one of several addresses: its network, what names it as source, what went just before."""
@@ -230,7 +236,7 @@ class WayOut:
             self._warned = False
             self._again = 0
             self._ours = {}
-            self.log.append((6, f"{self.uplink}: {self._family} routes gone, {len(keys)} put back"))
+            self._say("way-out-begins", f"{self._family} routes gone, {len(keys)} put back")
         self._back = now
         for key in keys:
             self._ours[key] = self._known[key]
@@ -240,9 +246,8 @@ class WayOut:
         if self.since is not None:
             used, self.since = now - self.since, None
             self.seconds += used
-            self.log.append(
-                (6, f"{self.uplink}: {self._family} routes of the way out gone after {used:.3f} s")
-            )
+            text = f"{self._family} routes of the way out gone after {used:.3f} s"
+            self._say("way-out-ends", text, SECONDS=f"{used:.3f}")
         if forget:
             self._forget(list(self._gone))
         self._gone = dict.fromkeys(self._gone, now)

@@ -93,7 +93,8 @@ def test_an_interface_that_came_back_under_its_number_is_joined_again(kernel: Ke
 def test_what_fails_is_said_once_and_tried_again(kernel: Kernel) -> None:
     held = Groups(kernel.stored.append)
     kernel.gone = {2}
-    assert held.replace(members(1)) == ["interface 2: cannot join ff02::1:ff00:1: No such device"]
+    wrong = "interface 2: cannot join ff02::1:ff00:1: No such device"
+    assert held.replace(members(1)) == [(wrong, "ff02::1:ff00:1")]
     assert held.replace(members(1)) == []
     assert held.failed == members(1)
     kernel.gone = set()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from keepalived_dummy import heal, interfaces, netlink, routes, wire
+from keepalived_dummy.events import KINDS, Event
 from keepalived_dummy.host import PREF, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
@@ -50,15 +51,22 @@ class World:
     sent: list[Message] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     now: float = 100.0
 
     def __post_init__(self) -> None:
         self.host = Host(
             lambda data: self.sent.extend(netlink.messages(data)),
             self.wanted.append,
-            lambda _, line: self.lines.append(line),
+            self.said,
             lambda _: None,
         )
+
+    def said(self, event: Event) -> None:
+        """Each event has the fields that its kind promises."""
+        assert {name for name, _ in event.fields} >= set(KINDS[event.kind].fields)
+        self.lines.append(event.text)
+        self.events.append(event)
 
     def tell(self, *messages: Message) -> list[Message]:
         """What was sent on them; a second goes by."""
@@ -253,7 +261,8 @@ def test_lost_events_lead_to_a_full_pass(world: World) -> None:
     world.host.overrun(world.now)
     assert (world.host.resync, world.wanted) == (world.now, ["events were lost"])
     world.host.picture([link(UPLINK, "ens3", mac=OTHER)], [], world.now)
-    assert world.host.heals == {"overrun": 1, "deleted": 1}
+    assert world.host.heals == {"deleted": 1}
+    assert [event.kind for event in world.events] == ["events-lost", "healed"]
     assert world.host.resync is None
 
 
@@ -311,3 +320,55 @@ def test_a_dummy_that_goes_after_its_conf_is_not_made_again(world: World) -> Non
     world.host.stale = False
     world.host.picture([link(UPLINK, "ens3", mac=OTHER)], [], world.now)
     assert world.host.heals == {"deleted": 1}
+
+
+def vip(number: int, gone: bool = False) -> Message:
+    return address(DUMMY, bytes([192, 0, 2, number]), 32, gone=gone)
+
+
+def test_vips_that_come_and_go_together_are_one_event(world: World) -> None:
+    world.host.join()
+    world.events.clear()
+    world.tell(*(vip(n) for n in range(10, 22)), address(DUMMY, VIP6, 128))
+    assert world.events == []
+    world.host.join()
+    (came,) = world.events
+    assert came.kind == "vip-held"
+    assert came.text.startswith("keepalived0: holds 192.0.2.10, 192.0.2.11, ")
+    assert came.text.endswith(" and 3 more")
+    assert [value for name, value in came.fields if name == "VIP"] == [
+        *(f"192.0.2.{n}" for n in range(10, 22)),
+        "fd00::10",
+    ]
+    world.events.clear()
+    world.tell(vip(10, gone=True), vip(11, gone=True), vip(11), vip(30), vip(30, gone=True))
+    world.host.join()
+    held, gone = world.events
+    assert (held.text, gone.text) == (
+        "keepalived0: holds 192.0.2.11",
+        "keepalived0: holds no more 192.0.2.10, 192.0.2.30",
+    )
+    world.host.join()
+    assert len(world.events) == 2
+
+
+def test_a_thousand_vips_are_one_event_that_a_datagram_holds(world: World) -> None:
+    world.tell(*(address(DUMMY, bytes([198, 51, n // 256, n % 256]), 32) for n in range(1000)))
+    world.events.clear()
+    world.host.join()
+    (came,) = world.events
+    assert came.text.endswith(" and 990 more")
+    assert len(came.fields) == 201
+
+
+def test_what_is_announced_names_vips_and_uplinks(world: World) -> None:
+    world.host.announced("keepalived0")
+    world.host.announced("another")
+    assert [e.kind for e in world.events if e.kind == "announced"] == []
+    world.tell(vip(10))
+    world.host.announced("keepalived0")
+    assert world.events[-1].fields == (
+        ("DUMMY", "keepalived0"),
+        ("UPLINK", "ens3"),
+        ("VIP", "192.0.2.10"),
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from keepalived_dummy import cli, config
+from keepalived_dummy.events import KINDS
 
 TREE = Path(__file__).resolve().parents[3]
 COMPLETION = TREE / "completions/bash/keepalived-dummy"
@@ -85,6 +86,14 @@ def test_synopsis_has_the_commands_and_options_of_the_command_line() -> None:
 def test_manual_has_the_keys_of_the_conf_reader() -> None:
     known = {section.upper(): list(keys) for section, keys in config.KEYS.items()}
     assert manual_keys() == known
+
+
+def test_manual_has_the_events() -> None:
+    text = (TREE / "docs/man/keepalived-dummy.8").read_text()
+    section = (
+        text.partition(".Sh JOURNAL\n")[2].partition(".Sh ")[0].partition("The events are\n")[2]
+    )
+    assert re.findall(r"^\.Li ([a-z-]+)", section, re.MULTILINE) == list(KINDS)
 
 
 def test_completion_offers_the_commands() -> None:

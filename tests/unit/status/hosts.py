@@ -69,6 +69,8 @@ def report(**values: Any) -> dict[str, Any]:
         "memberships_failed": 0,
         "missing": [],
         "problems": [],
+        "events": {"healed": 3, "vip-held": 1},
+        "last": "keepalived0: was down; put right",
         "last_event": NOW - 185.4,
     }
     return {**known, **values}
@@ -227,7 +229,7 @@ HOSTS = {
         links=(link("ens3", 2), link("keepalived0", 7, "dummy")),
         addresses=BASE.addresses[:3],
         networks=PLAIN,
-        report=report(heals={}, way_out=[], last_event=0.0),
+        report=report(heals={}, way_out=[], events={}, last="", last_event=0.0),
         keepalived=0,
         states=None,
     ),

@@ -78,4 +78,4 @@ def test_style(terminal: bool, encoding: str, environment: dict[str, str], expec
 def test_ages(seconds: float, words: str) -> None:
     made = dataclasses.replace(HOSTS["master"], report=hosts.report(last_event=hosts.NOW - seconds))
     lines = table.table(assemble(hosts.sources(made))).splitlines()
-    assert f"    last event {words} ago" in lines
+    assert f"    last event {words} ago, keepalived0: was down; put right" in lines

@@ -205,7 +205,7 @@ def test_it_stays_while_the_address_stays_away_and_warns_once(uplink: Uplink) ->
     uplink.read()
     uplink.wait(WARN + 1000)
     assert uplink.ours() == KEYS
-    assert [text for priority, text in uplink.way.log if priority == 4] == [
+    assert [e.text for e in uplink.way.log if e.kind == "way-out-stays"] == [
         "ens3: still without an IPv4 address of its own; 3 routes of the way out stay, so that VIPs are"
         " reached. Is the DHCP server gone, has the lease run out? See 'networkctl status ens3'"
     ]
@@ -244,7 +244,7 @@ def test_a_route_of_ours_that_is_deleted_is_put_back_but_not_for_ever(uplink: Up
             break
     else:
         pytest.fail("it goes on for ever")
-    assert "over and over" in uplink.way.log[-1][1]
+    assert "over and over" in uplink.way.log[-1].text
 
 
 def test_a_deleted_route_that_is_not_needed_stays_deleted(uplink: Uplink) -> None:
