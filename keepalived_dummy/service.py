@@ -146,13 +146,13 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _load(path: Path) -> States | None:
-    """What is in the file, if it is root's and whole."""
+def _load(path: Path, owner: int = 0) -> States | None:
+    """What is in the file, if it is the owner's (root's) and whole."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_uid != 0:
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != owner:
                 return None
             return parse(json.loads(file.read()))
     except (OSError, ValueError, KeyError, TypeError):
