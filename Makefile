@@ -20,6 +20,7 @@ BUILD_PACKAGES := build-essential debhelper devscripts dh-python dpkg-dev git li
 	python3-pytest python3-setuptools
 LINT_PACKAGES := python3-venv shellcheck
 UNIT_PACKAGES := man-db mandoc python3-stdeb
+REPRODUCIBLE_PACKAGES := disorderfs faketime locales-all reprotest
 GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
 
 # What the package is made of: another digest of it, another build.
@@ -31,10 +32,10 @@ PYTHON_FILES = keepalived_dummy sbin tests debian/tests
 step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
-.PHONY: force help setup lint unit deb lintian images autopkgtest test demo bench acceptance install debianize clean
+.PHONY: force help setup lint unit deb lintian images reproducible autopkgtest test demo bench acceptance install debianize clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo "  SUITES=\"bookworm trixie sid\" make test: on these releases; SUITE=sid make autopkgtest, demo: on this one"
 
 # $(1): packages. Installs those that are not there.
@@ -104,6 +105,13 @@ $(DEB): build/digest | dist
 	@rm -f dist/*
 	@cp build/source/keepalived-dummy_* dist/
 	@ls -l dist/*.deb
+
+reproducible: $(DEB) ## two more builds, as unlike the first as can be: the same bytes
+	$(call step,reproducible)
+	$(call packages,$(REPRODUCIBLE_PACKAGES))
+	@rm -rf build/tree && mkdir -p build/tree
+	@$(call tree,build/tree)
+	@tests/packaging/reproducible build/tree $(DEB)
 
 lintian: $(DEB) ## lintian --pedantic on the package
 	$(call step,lintian)
