@@ -32,7 +32,7 @@ PYTHON_FILES = keepalived_dummy sbin tests debian/tests
 step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
-.PHONY: force help setup lint unit deb lintian images reproducible autopkgtest test demo bench acceptance install debianize clean
+.PHONY: force help setup lint unit deb lintian images reproducible autopkgtest autopkgtest-dsc test demo bench acceptance install debianize clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -132,6 +132,11 @@ images: build
 	$(call packages,$(GUEST_PACKAGES))
 	@started=""; for suite in $(SUITES); do tests/guest/image $$suite > /dev/null & started="$$started $$!"; done; \
 	  failed=0; for pid in $$started; do wait $$pid || failed=1; done; exit $$failed
+
+autopkgtest-dsc: $(DEB) ## the same as a distribution runs them: from the source package, against the built one
+	$(call step,autopkgtest of the source package on $(SUITE))
+	$(call packages,$(GUEST_PACKAGES))
+	@tests/guest/autopkgtest $(SUITE) dist/keepalived-dummy_$(VERSION).dsc $(DEB) $(if $(TESTS),-- $(TESTS:%=--test-name=%))
 
 test: lint unit lintian images ## all of it, on each of SUITES
 	@for suite in $(SUITES); do $(MAKE) --no-print-directory autopkgtest SUITE=$$suite || exit 1; done
