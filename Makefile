@@ -11,6 +11,8 @@ ACCEPTANCE ?= bookworm noble trixie sid
 VERSION := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
 DEB := dist/keepalived-dummy_$(VERSION)_all.deb
 VENV := build/venv
+EXAMPLES_VENV := build/examples-venv
+EXAMPLES_TOOLS := ansible-core==2.19.14 ansible-lint==26.10.1 check-jsonschema==0.39.0 yamllint==1.38.0
 RUFF := 0.17.6
 MYPY := 2.4.1
 
@@ -19,7 +21,7 @@ BUILD_PACKAGES := build-essential debhelper devscripts dh-python dpkg-dev git li
 	python3-all python3-hypothesis python3-jinja2 python3-jsonschema python3-prometheus-client python3-pyroute2 \
 	python3-pytest python3-setuptools
 LINT_PACKAGES := python3-venv shellcheck
-UNIT_PACKAGES := man-db mandoc python3-stdeb
+UNIT_PACKAGES := man-db mandoc python3-stdeb python3-yaml
 REPRODUCIBLE_PACKAGES := disorderfs faketime locales-all reprotest
 GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
 
@@ -32,7 +34,8 @@ PYTHON_FILES = keepalived_dummy sbin tests debian/tests
 step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
-.PHONY: force help setup lint unit deb lintian images reproducible autopkgtest autopkgtest-dsc test demo bench acceptance install debianize clean
+.PHONY: force help setup lint unit deb lintian images reproducible autopkgtest autopkgtest-dsc examples \
+	test demo bench acceptance install debianize clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -82,6 +85,22 @@ $(PROMTOOL): | build
 	@rm -rf build/promtool && mkdir -p build/promtool
 	@cd build/promtool && apt-get -qq update && apt-get -qq -o APT::Sandbox::User=root download prometheus && \
 	  dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+
+EXAMPLES_READY := $(EXAMPLES_VENV)/ready-$(shell echo $(EXAMPLES_TOOLS) | cksum | cut -d' ' -f1)
+$(EXAMPLES_READY): | build
+	$(call packages,python3-venv)
+	@rm -rf $(EXAMPLES_VENV)
+	@$(PYTHON) -m venv $(EXAMPLES_VENV)
+	@$(EXAMPLES_VENV)/bin/pip install --quiet --disable-pip-version-check $(EXAMPLES_TOOLS)
+	@touch $@
+
+examples: $(EXAMPLES_READY) ## ansible-lint, yamllint and the schemas of pipelines on examples/
+	$(call step,examples)
+	@cd examples/ansible && PATH="$(CURDIR)/$(EXAMPLES_VENV)/bin:$$PATH" PYTHONWARNINGS=ignore ansible-lint --offline --nocolor --profile production
+	@$(EXAMPLES_VENV)/bin/yamllint --strict -d '{extends: default, rules: {line-length: {max: 120}}}' examples debian/salsa-ci.yml
+	@$(EXAMPLES_VENV)/bin/check-jsonschema --builtin-schema vendor.gitlab-ci examples/ci/gitlab-ci.yml debian/salsa-ci.yml
+	@$(EXAMPLES_VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows examples/ci/github.yml
+	@echo "examples: clean"
 
 unit: build $(PROMTOOL) ## unit tests
 	$(call step,unit tests)
@@ -164,5 +183,5 @@ debianize: build ## derive Debian metadata with stdeb, into build/debianized
 	@tests/packaging/debianize build/debianized
 
 clean: ## remove what was built; images of guests stay in build/images
-	@rm -rf dist build/source build/autopkgtest build/promtool build/venv build/debianized
+	@rm -rf dist build/source build/autopkgtest build/promtool build/venv build/examples-venv build/debianized
 	@find . -name __pycache__ -prune -exec rm -rf {} +
