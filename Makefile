@@ -23,6 +23,7 @@ BUILD_PACKAGES := build-essential debhelper devscripts dh-python dpkg-dev git li
 LINT_PACKAGES := python3-venv shellcheck
 UNIT_PACKAGES := man-db mandoc python3-stdeb python3-yaml
 REPRODUCIBLE_PACKAGES := disorderfs faketime locales-all reprotest
+REPO_PACKAGES := gpg gpg-agent reprepro
 GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
 
 # What the package is made of: another digest of it, another build.
@@ -35,7 +36,7 @@ step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
 .PHONY: force help setup lint unit deb lintian images reproducible autopkgtest autopkgtest-dsc examples \
-	test demo bench acceptance install debianize clean
+	test demo bench acceptance repo install debianize clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -121,7 +122,7 @@ $(DEB): build/digest | dist
 	@rm -rf build/source && mkdir -p build/source/keepalived-dummy
 	@$(call tree,build/source/keepalived-dummy)
 	@cd build/source/keepalived-dummy && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -us -uc -ui > ../build.log 2>&1 || { cat ../build.log; exit 1; }
-	@rm -f dist/*
+	@rm -rf dist/*
 	@cp build/source/keepalived-dummy_* dist/
 	@ls -l dist/*.deb
 
@@ -173,6 +174,11 @@ bench: build ## what the generator costs a boot, the message of the day a login,
 acceptance: $(DEB) ## the long proof on bookworm, noble, trixie and sid: hours; results in docs/evidence
 	$(call packages,$(GUEST_PACKAGES))
 	@tests/acceptance/run --deb $(DEB) $(ACCEPTANCE)
+
+repo: $(DEB) ## a signed apt repository of the package, in dist/repo; SIGN_WITH=FINGERPRINT: by your own key
+	$(call packages,$(REPO_PACKAGES))
+	$(call step,repository)
+	@SIGN_WITH="$(SIGN_WITH)" tests/packaging/repository dist/repo dist/*.changes
 
 install: $(DEB) ## build the package and install it on this very host
 	@apt-get -y install ./$(DEB)
