@@ -186,21 +186,20 @@ def thousand_vips_are_announced() -> None:
     KEEPALIVED.write_text(MANY_CONF % values)
     apply()
     wanted = {ipaddress.ip_address(vip).packed: vip for vip in (*vips4, *vips6)}
-    found: dict[bytes, tuple[float, bytes]] = {}
+    found: dict[bytes, bytes] = {}
     with Tap(A.ns, A.dev) as tap:
         keepalived(KEEPALIVED.read_text())
-        for when, frame in tap.raw(60):
+        for frame in tap.raw(60):
             about = announced_address(frame)
             if about in wanted:
-                found.setdefault(about, (when, frame))
+                found.setdefault(about, frame)
             if len(found) == len(wanted):
                 break
     missing = [vip for packed, vip in wanted.items() if packed not in found]
     assert not missing, f"{len(missing)} of {MANY} not announced: {missing[0]}, ..."
-    times = sorted(at for at, _ in found.values())
-    note(f"{MANY} VIPs announced within {times[-1] - times[0]:.2f} s of the first")
+    note(f"{len(found)} VIPs announced")
     for packed, vip in list(wanted.items())[::50]:
-        frame = Ether(found[packed][1])
+        frame = Ether(found[packed])
         if ":" in vip:
             judge_advertisement(frame, A.mac, vip, solicited=0)
         else:

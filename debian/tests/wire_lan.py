@@ -38,7 +38,7 @@ _CLONE_NEWNET = 0x40000000
 _PACKET_OUTGOING = 4
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_ALLMULTI = 263, 1, 2
 _ETH_P_ALL = 3
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35  # asm-generic/socket.h
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,6 @@ class Tap:
         with inside(ns):
             self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
         self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)
-        self._sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._sock.bind((dev, _ETH_P_ALL))
         index = struct.pack("iHH8s", self._index(ns, dev), _PACKET_MR_ALLMULTI, 0, b"")
         self._sock.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, index)
@@ -183,27 +182,26 @@ class Tap:
         """The frames of the next seconds, fewer where `enough` says so; all frames are in `seen`."""
         found: list[Packet] = []
         if not (enough and enough(found)):
-            for _, data in self.raw(seconds):
+            for data in self.raw(seconds):
                 found.append(Ether(data))
                 if enough and enough(found):
                     break
         self.seen += found
         return found
 
-    def raw(self, seconds: float) -> Iterator[tuple[float, bytes]]:
-        """The frames of the next seconds as they are, each with the time at which the kernel had it."""
+    def raw(self, seconds: float) -> Iterator[bytes]:
+        """The frames of the next seconds as they are."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if select.select([self._sock], [], [], left)[0]:
                 try:
-                    data, more, _, where = self._sock.recvmsg(1 << 16, 64)
+                    data, where = self._sock.recvfrom(1 << 16)
                 except OSError as problem:
                     if problem.errno == errno.ENETDOWN:  # said once where the link was down
                         continue
                     raise
                 if where[2] != _PACKET_OUTGOING:
-                    whole, nano = struct.unpack("qq", more[0][2][:16])
-                    yield whole + nano / 1e9, data
+                    yield data
 
     def ask(
         self, request: Packet, is_answer: Callable[[Packet], bool], wait: float = 3
