@@ -27,12 +27,11 @@ WORDS = re.compile(rb'"[^"]*"|[{}]|[^ \t\f\v\r\n"{}]+|"')
 
 # Up to where a comment begins: a backslash hides the next byte, a quote hides ! and #.
 _BODY = re.compile(rb'(?:[^"\\#!]+|\\.|\\\Z|"(?:[^"\\]|\\.)*(?:"|\\?\Z))*', re.DOTALL)
-_PIECES = re.compile(
-    rb'(?P<blank>[ \t\f\v\r\n]+)|(?P<quoted>"[^"]*")|(?P<unclosed>".*)'
-    rb"|(?P<variable>" + VARIABLE.pattern + rb")"
-    rb"|(?P<open>\{)|(?P<close>\})|(?P<word>[^ \t\f\v\r\n\"{}$]+|\$)",
-    re.DOTALL,
-)
+_BLANKS = rb'(?P<blank>[ \t\f\v\r\n]+)|(?P<quoted>"[^"]*")|(?P<unclosed>".*)'
+_BARE = rb"|(?P<open>\{)|(?P<close>\})|(?P<word>[^ \t\f\v\r\n\"{}$]+|\$)"
+_VARIABLES = rb"|(?P<variable>" + VARIABLE.pattern + rb")"
+_PIECES = re.compile(_BLANKS + _VARIABLES + _BARE, re.DOTALL)
+_UNEXPANDED = re.compile(_BLANKS + _BARE, re.DOTALL)
 
 
 class Kind(Enum):
@@ -166,13 +165,16 @@ def _line(text: bytes) -> tuple[list[tuple[Kind, bytes]], bool]:
 
 def _statement(text: bytes, position: int, end: int, pieces: list[tuple[Kind, bytes]]) -> int:
     """The words up to a brace, the brace and the blanks after it; returns where they end."""
-    braced = False
-    for found in _PIECES.finditer(text, position, end):
+    # A ~ that repeats nothing is a word, and keepalived looks for no variable behind it.
+    pattern = _UNEXPANDED if text[position : position + 1] == b"~" else _PIECES
+    for found in pattern.finditer(text, position, end):
         kind = Kind(found.lastgroup)
-        if braced and kind is not Kind.BLANK:
-            return found.start()
         pieces.append((kind, found[0]))
-        braced = braced or kind in (Kind.OPEN, Kind.CLOSE)
+        if kind in (Kind.OPEN, Kind.CLOSE):
+            rest = text[found.end() : end]
+            blanks = rest[: len(rest) - len(rest.lstrip(b" \t"))]
+            pieces.append((Kind.BLANK, blanks))
+            return found.end() + len(blanks)
     return end
 
 

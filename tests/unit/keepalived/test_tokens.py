@@ -62,6 +62,8 @@ def kinds(data: bytes) -> list[tuple[str, bytes]]:
         (b"@a b @c", "condition:@a word:b word:@c"),
         (b"@^a $B=c", "condition:@^a definition:$B= value:c"),
         (b"{ @a b", "open:{ condition:@a word:b"),
+        (b"{\r@a b", "open:{ word:@a word:b"),
+        (b"~${N}", "word:~ word:$ open:{ word:N close:}"),
         (b"~SEQ(N, 1, 2) a $N", "repeat:~SEQ(N, 1, 2) word:a variable:$N"),
         (b"~LST({A}, {1}) { ~SEQ", "repeat:~LST({A}, {1}) open:{ repeat:~SEQ"),
         (b"include {a,b}.conf # c", "include:include pattern:{a,b}.conf comment:# c"),
