@@ -103,7 +103,7 @@ def _wire(wanted: config.Config, result: Result) -> None:
     result.notes += found.waiting
     result.problems += map(str, found.problems)
     made = wire.render(found.joints, sysctls.silent(found.every))
-    done = tc.sync(made, host.names)
+    done = tc.sync(made, host.names, _candidates(wanted, document, host))
     result.changed += done.changed
     result.missing += done.missing
     for joint in found.joints:
@@ -131,6 +131,17 @@ def _wire(wanted: config.Config, result: Result) -> None:
             for item in made.filters
         ],
     }
+
+
+def _candidates(
+    wanted: config.Config, document: keepalived.Document, host: links.Host
+) -> frozenset[int]:
+    """The interfaces of keepalived.conf, to which a dummy without Name= of an uplink may be wired again."""
+    if not any(dummy.wire and not dummy.uplinks for dummy in wanted.dummies):
+        return frozenset()
+    words = (instance.interface for instance in document.model.instances)
+    names = {word.text for word in words if word is not None and word.certain}
+    return frozenset(index for index, name in host.names.items() if name in names)
 
 
 def _watch(document: keepalived.Document) -> Iterator[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,10 +55,11 @@ def read() -> State:
     return State(qdiscs, tuple(item for item in found if _is_filter(item)))
 
 
-def sync(wire: Wire, names: Mapping[int, str]) -> Result:
+def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset()) -> Result:
     """Make the filters of ours those of `wire`, and touch nobody else's.
 
-    `names` gives every interface of the host by its index. The same state twice runs no tc.
+    `names` gives every interface of the host by its index; those `kept` keep their clsact without the wire.
+    The same state twice runs no tc.
     """
     result = Result()
     state = read()
@@ -89,7 +90,7 @@ def sync(wire: Wire, names: Mapping[int, str]) -> Result:
     for index in sorted(touched & set(names)):
         done = "wired" if index in wire.ends else "wire taken away"
         result.changed.append(f"{names[index]}: {done}")
-    _remove_clsact(state, names, wire)
+    _remove_clsact(state, names, kept | set(wire.ends))
     return result
 
 
@@ -205,9 +206,13 @@ def _remember(index: int) -> None:
     files.touch(_record(index))
 
 
-def _remove_clsact(state: State, names: Mapping[int, str], wire: Wire) -> None:
-    """Take away each clsact that we added, once neither we nor anybody else has a filter there."""
-    used = {item.ifindex for item in state.filters} | set(wire.ends)
+def _remove_clsact(state: State, names: Mapping[int, str], kept: Collection[int]) -> None:
+    """Take away each clsact that we added, once neither we nor anybody else has a filter there.
+
+    An interface drops what it sends in the moment in which it gets or loses one (dev_deactivate() in
+    qdisc_graft(), net/sched/sch_api.c), so one that may soon be wired again keeps it.
+    """
+    used = {item.ifindex for item in state.filters} | set(kept)
     script = []
     for record in (Path("/") / files.RUNTIME).glob("clsact-*"):
         index = int(record.name.removeprefix("clsact-"))
