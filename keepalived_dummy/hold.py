@@ -1,76 +1,110 @@
 # SPDX-License-Identifier: MIT
-"""VIPs that a route names as its source, held on their new device while keepalived moves them.
+"""VIPs held on their new device while keepalived moves them, so that there is no moment without them.
 
-With the last one of an address the kernel removes the routes that have it as `src` (fib_sync_down_addr()
-in net/ipv4/fib_semantics.c), and keepalived, which sees a virtual route go, gives up MASTER for it. An
-address that is on the new device already is not the last one, and keepalived takes it as it is. Until
-the move is proven it has a lifetime, so that none is left behind where this is killed.
+At a reload keepalived takes all that it drops off before it adds what is new. Until then a VIP is nowhere,
+and the kernel removes the routes that have it as `src` (fib_sync_down_addr() in net/ipv4/fib_semantics.c),
+for which keepalived gives up MASTER. An address that is on the new device already it takes as it is
+(EEXIST in keepalived/core/keepalived_netlink.c). Until the move is proven it has a lifetime, so that none
+is left behind where this is killed.
 """
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from keepalived_dummy.keepalived import Document
+from keepalived_dummy.keepalived import Address, Document
 from keepalived_dummy.moves import longest
 from keepalived_dummy.proof import Picture
-from keepalived_dummy.rewrite import Vip, normal, source_of
+from keepalived_dummy.rewrite import Vip, normal
 
 SECONDS = 60
+_SECONDS_EACH = 0.05
+_WITH_VALUE = frozenset(("scope", "broadcast", "brd", "label"))  # the same word for ip(8)
+_FLAGS = frozenset(("home", "mngtmpaddr", "noprefixroute", "autojoin"))
 
 
 @dataclass(frozen=True)
 class Held:
-    """An address with its prefix length on a device; `preferred`: as keepalived would have it."""
+    """An address with its prefix length on a device, with ip-address(8)'s words for what keepalived gives it.
+
+    `preferred`: its lifetime as keepalived has it. `added`: by us, it is not on this device yet.
+    """
 
     address: str
     device: str
+    options: tuple[str, ...]
     preferred: str
-
-    def run(self, command: str, *lifetimes: str) -> None:
-        """ip address add, change or del; what fails, the proof finds."""
-        words = ["ip", "address", command, self.address, "dev", self.device, *lifetimes]
-        if command == "add" and ":" in self.address:
-            words.append("nodad")
-        subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    added: bool
 
 
 def needed(document: Document, vips: Iterable[Vip], before: Picture) -> list[Held]:
-    """Those that move, are held, and that a virtual route of any instance names."""
-    named = {source_of(r) for i in document.model.instances for r in i.virtual_routes}
-    wanted = {
-        (vip.instance, vip.address): vip
-        for vip in vips
-        if vip.before != vip.after and (vip.address, vip.before) in before.places
-    }
+    """Those that move and are held, and those that a run which was killed has moved."""
+    wanted = {(vip.instance, vip.address): vip for vip in vips if vip.before != vip.after}
     held = []
     for instance in document.model.instances:
         for vip in instance.vips:
             place = wanted.get((instance.name.text, normal(vip)))
-            if place and {vip.address, normal(vip)} & named:
-                prefix = vip.prefix if vip.prefix is not None else longest(vip)
-                single = prefix == 128  # keepalived adds it deprecated (vrrp_ipaddress.c)
-                preferred = "0" if single else "forever"
-                held.append(Held(f"{normal(vip)}/{prefix}", place.after, preferred))
+            if place is None:
+                continue
+            moves = (place.address, place.before) in before.places
+            if moves or (place.address, place.after) in before.places:
+                held.append(_held(vip, place.after, moves))
     return held
 
 
-def add(held: Iterable[Held]) -> None:
-    """Hold them for SECONDS."""
+def _held(vip: Address, device: str, added: bool) -> Held:
+    prefix = vip.prefix if vip.prefix is not None else longest(vip)
+    given = [o.value.text for o in vip.options if o.keyword.text == "preferred_lft" and o.value]
+    # a single IPv6 address is deprecated from the start (vrrp_ipaddress.c)
+    preferred = given[-1] if given else "0" if prefix == 128 else "forever"
+    return Held(f"{normal(vip)}/{prefix}", device, tuple(_options(vip)), preferred, added)
+
+
+def _options(vip: Address) -> Iterator[str]:
+    for keyword, value in vip.options:
+        if keyword.text in _WITH_VALUE and value:
+            yield from (keyword.text, value.text)
+        elif keyword.text in _FLAGS:
+            yield keyword.text
+    if vip.family == 6:
+        yield "nodad"
+
+
+def script(command: str, held: Iterable[Held], seconds: int | None = None) -> str:
+    """For ip -batch: each of them with this lifetime, None: for ever."""
+    lines = []
     for one in held:
-        preferred = "0" if one.preferred == "0" else str(SECONDS)
-        one.run("add", "valid_lft", str(SECONDS), "preferred_lft", preferred)
+        words = ["address", command, one.address, "dev", one.device]
+        if command != "del":
+            preferred = one.preferred
+            if seconds is not None and preferred != "0":
+                preferred = str(seconds)
+            valid = "forever" if seconds is None else str(seconds)
+            words += [*one.options, "valid_lft", valid, "preferred_lft", preferred]
+        lines.append(" ".join(words) + "\n")
+    return "".join(lines)
+
+
+def add(held: list[Held]) -> None:
+    """Hold those that keepalived has still to move, for SECONDS and as long as so many may take."""
+    seconds = SECONDS + round(len(held) * _SECONDS_EACH)
+    _run(script("replace", (one for one in held if one.added), seconds))
 
 
 def keep(held: Iterable[Held]) -> None:
     """keepalived has taken them: for ever, as it adds them itself."""
-    for one in held:
-        one.run("change", "valid_lft", "forever", "preferred_lft", one.preferred)
+    _run(script("change", held))
 
 
 def drop(held: Iterable[Held]) -> None:
     """keepalived has not taken them."""
-    for one in held:
-        one.run("del")
+    _run(script("del", (one for one in held if one.added)))
+
+
+def _run(batch: str) -> None:
+    """What fails, the proof finds."""
+    if batch:
+        words = ["ip", "-force", "-batch", "-"]
+        subprocess.run(words, input=batch.encode(), capture_output=True, check=False)
