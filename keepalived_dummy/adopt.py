@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepalived_dummy import config, edits, journal, keepalived, links, live, replace, transaction
+from keepalived_dummy import (
+    config,
+    edits,
+    foreign,
+    journal,
+    keepalived,
+    links,
+    live,
+    replace,
+    transaction,
+)
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.journal import Generation, Journal, Transaction
 from keepalived_dummy.keepalived.disk import Disk
@@ -92,7 +102,14 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
     if not done.after:
         voice.say("nothing to do")
         return DONE
-    voice.say(edits.diff(done.before, {**done.confs, **done.after}))
+    before, after = dict(done.before), {**done.confs, **done.after}
+    if (drop_in := foreign.wanted(ROOT, config.load(ROOT))) is not None:
+        path = f"/{foreign.PATH}"
+        voice.say(foreign.announced(drop_in))
+        after[path] = drop_in.content
+        if (there := replace.content(Path(path))) is not None:
+            before[path] = there
+    voice.say(edits.diff(before, after))
     return TO_DO
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from keepalived_dummy import (
     config,
     files,
+    foreign,
     keepalived,
     lastgood,
     links,
@@ -46,6 +47,10 @@ class Result:
         self.changed += [f"/{units.FOLDER}/{name}: removed" for name in result.removed]
         self.problems += map(str, result.problems)
 
+    def add_foreign(self, result: foreign.Result) -> None:
+        self.changed += result.changed
+        self.problems += map(str, result.problems)
+
     def add_links(self, result: links.Result) -> None:
         self.changed += result.changed
         self.notes += result.stays
@@ -65,6 +70,7 @@ def apply(generate: bool = True) -> Result:
         if generate:
             generated = units.generate(ROOT, wanted)
             result.add_units(generated)
+            result.add_foreign(foreign.generate(ROOT, wanted))
             settled = frozenset(s for s in settled if units.names(s)[0] not in generated.written)
         generated_from, wanted = wanted, lastgood.keep(ROOT, wanted)
         done = links.sync(change, wanted, settled)
@@ -92,6 +98,7 @@ def remove() -> Result:
         result.changed += taken.changed
         result.add_links(links.remove_all(change))
         result.add_units(units.remove(ROOT))
+        result.add_foreign(foreign.remove(ROOT))
     return result
 
 

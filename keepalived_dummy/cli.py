@@ -100,7 +100,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 def run_generate(options: argparse.Namespace) -> int:
     """The generator; exit status 1 where a conf is bad or a file could not be written."""
-    from keepalived_dummy import config, files, units
+    from keepalived_dummy import config, files, foreign, units
 
     root: Path = options.root
     if not root.is_dir():
@@ -108,13 +108,16 @@ def run_generate(options: argparse.Namespace) -> int:
     with files.lock(root):
         wanted = config.load(root)
         result = units.generate(root, wanted)
-    problems = [*wanted.problems, *result.problems]
+        others = foreign.generate(root, wanted)
+    problems = [*wanted.problems, *result.problems, *others.problems]
     for problem in problems:
         complain(str(problem))
     for name in result.written:
         print(f"/{units.FOLDER}/{name}: written")
     for name in result.removed:
         print(f"/{units.FOLDER}/{name}: removed")
+    for line in others.changed:
+        print(line)
     return 1 if problems else 0
 
 

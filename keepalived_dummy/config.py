@@ -38,6 +38,7 @@ class Dummy:
     uplinks: tuple[str, ...] = ()
     wire: bool = True
     way_out: bool = True
+    foreign_routes: bool = True
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "Name": Key("uplinks", parse_uplinks, "auto"),
         "Wire": Key("wire", parse_boolean, "yes"),
         "WayOut": Key("way_out", parse_boolean, "yes"),
+        "ForeignRoutes": Key("foreign_routes", parse_boolean, "yes"),
     },
 }
 

@@ -32,7 +32,10 @@ GOOD: list[tuple[str, Mapping[str, object]]] = [
     ("[Interface]\nName=fifteen-bytes-x\n", {"name": "fifteen-bytes-x"}),
     ("[Interface]\nName=vip.100_a+b@c~\n", {"name": "vip.100_a+b@c~"}),
     ("[Interface]\nName=0x10\n", {"name": "0x10"}),
-    ("[Interface]\nName=\nMTUBytes=\nMACAddress=\n[Uplink]\nName=\nWire=\nWayOut=\n", {}),
+    (
+        "[Interface]\nName=\nMTUBytes=\nMACAddress=\n[Uplink]\nName=\nWire=\nWayOut=\nForeignRoutes=\n",
+        {},
+    ),
     ("[Interface]\nMTUBytes=68\n", {"mtu": 68}),
     ("[Interface]\nMTUBytes=65535\n", {"mtu": 65535}),
     ("[Interface]\nMACAddress=02:AB:cd:EF:00:01\n", {"mac": "02:ab:cd:ef:00:01"}),
@@ -45,6 +48,7 @@ GOOD: list[tuple[str, Mapping[str, object]]] = [
     ],
     *[(f"[Uplink]\nWayOut={word}\n", {}) for word in ["1", "YES", "y", "true", "T", "on"]],
     ("[Uplink]\nWayOut=no\n", {"way_out": False}),
+    ("[Uplink]\nForeignRoutes=no\n", {"foreign_routes": False}),
 ]
 
 
@@ -62,7 +66,7 @@ WORDS = {
     "mtu": r"^MTUBytes=.* found, wanted: bytes, 68 to 65535",
     "mac": r"^MACAddress=.* found, wanted: six hexadecimal pairs",
     "unicast": r"^MACAddress=.* found, wanted: a unicast address",
-    "boolean": r"^(Wire|WayOut)=.* found, wanted: yes or no$",
+    "boolean": r"^(Wire|WayOut|ForeignRoutes)=.* found, wanted: yes or no$",
     "control": r"^control character '.*' found, wanted: plain text$",
 }
 

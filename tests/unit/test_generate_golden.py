@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Golden trees: `generate --root` on tests/generate/CASE/in gives CASE/out and CASE/stderr.
 
-A new case is a new folder. `out` is the whole of /run/systemd/network afterwards; `stderr` is what
+A new case is a new folder. `out` is the whole of /run/systemd afterwards; `stderr` is what
 the run complains of, without the program's name, and where it is there the exit status is 1.
 """
 
@@ -16,7 +16,8 @@ import pytest
 from keepalived_dummy.cli import main
 
 CASES = Path(__file__).parents[1] / "generate"
-NETWORK = Path("run/systemd/network")
+SYSTEMD = Path("run/systemd")
+NETWORK = SYSTEMD / "network"
 
 
 def tree(top: Path) -> dict[str, str]:
@@ -35,7 +36,8 @@ def tree(top: Path) -> dict[str, str]:
 def stamps(top: Path) -> dict[str, tuple[int, int]]:
     """What a write would move: the inode and the time of every path, the folder's own too."""
     return {
-        str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in [top, *top.iterdir()]
+        str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns)
+        for path in [top, *top.rglob("*")]
     }
 
 
@@ -62,7 +64,7 @@ def test_golden(case: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> N
     expected = case / "stderr"
     confs = {folder: tree(root / folder) for folder in ("etc", "usr")}
     status, _, complaints = generate(root, capsys)
-    assert tree(root / NETWORK) == tree(case / "out" / NETWORK)
+    assert tree(root / SYSTEMD) == tree(case / "out" / SYSTEMD)
     assert complaints == (expected.read_text().splitlines() if expected.exists() else [])
     assert status == int(expected.exists())
     assert {folder: tree(root / folder) for folder in ("etc", "usr")} == confs
@@ -71,19 +73,19 @@ def test_golden(case: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_second_run_writes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, _, complaints = generate(root, capsys)
-    before = stamps(root / NETWORK)
+    before = stamps(root / SYSTEMD)
     assert generate(root, capsys) == (first, "", complaints)
-    assert stamps(root / NETWORK) == before
+    assert stamps(root / SYSTEMD) == before
 
 
 def test_says_what_it_changed(case: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = tree(root / NETWORK)
+    before = tree(root / SYSTEMD)
     _, out, _ = generate(root, capsys)
-    after = tree(root / NETWORK)
+    after = tree(root / SYSTEMD)
     written = {name for name in after if after[name] != before.get(name)}
     removed = {name for name in before.keys() - after.keys() if not name.endswith(".tmp")}
-    expected = [f"/{NETWORK}/{name}: written" for name in written]
-    expected += [f"/{NETWORK}/{name}: removed" for name in removed]
+    expected = [f"/{SYSTEMD}/{name}: written" for name in written]
+    expected += [f"/{SYSTEMD}/{name}: removed" for name in removed]
     assert sorted(out.splitlines()) == sorted(expected)
 
 

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""networkd kept from the routes and rules that keepalived sets besides VIPs: a drop-in of networkd.conf under /run.
+
+networkd drops what it has not set itself, from whatever table, and keepalived does not notice a lost rule
+(keepalived #2479). It reads its own configuration at its start, before it drops anything, so the next restart
+is harmless already. keepalived makes no nexthop objects, so ManageForeignNextHops= is not needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keepalived_dummy import files
+from keepalived_dummy.config import Config
+from keepalived_dummy.errors import Problem
+
+if TYPE_CHECKING:
+    from keepalived_dummy.keepalived import Statement
+
+PATH = "run/systemd/networkd.conf.d/90-keepalived-dummy.conf"
+CONFIG = "etc/keepalived/keepalived.conf"
+
+# Blocks of keepalived.conf, networkd's setting for them, and the release that brought it (systemd's NEWS).
+SETTINGS = {
+    "virtual_routes": ("ManageForeignRoutes", 246),
+    "static_routes": ("ManageForeignRoutes", 246),
+    "virtual_rules": ("ManageForeignRoutingPolicyRules", 249),
+    "static_rules": ("ManageForeignRoutingPolicyRules", 249),
+}
+# Without one of these in keepalived.conf there is nothing to look for, and the reader is not imported.
+_HINT = re.compile(b"include|" + "|".join(SETTINGS).encode())
+
+
+@dataclass
+class Result:
+    """What was done, as lines for people, and what could not be."""
+
+    changed: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DropIn:
+    """Its content, and the blocks that ask for it as KEYWORD at FILE:LINE."""
+
+    content: bytes
+    reasons: tuple[str, ...]
+
+
+def wanted(root: Path, config: Config) -> DropIn | None:
+    """What keepalived.conf asks for and no conf refuses. Raises OSError where keepalived.conf can't be read."""
+    if not all(dummy.foreign_routes for dummy in config.dummies):
+        return None
+    try:
+        text = (root / CONFIG).read_bytes()
+    except FileNotFoundError:
+        return None
+    if not _HINT.search(text):
+        return None
+    from keepalived_dummy import keepalived
+
+    document = keepalived.read(root=root)
+    blocks = [block for one in document.statements for block in (one, *one.children)]
+    asking = [block for block in blocks if block.keyword in SETTINGS and block.children]
+    known = release(root)
+    settings = {SETTINGS[block.keyword] for block in asking}
+    names = sorted(name for name, since in settings if known is None or known >= since)
+    if not names:
+        return None
+    return DropIn(render(names), tuple(dict.fromkeys(map(_reason, asking))))
+
+
+def announced(drop_in: DropIn) -> str:
+    """What adopt says of it."""
+    return (
+        f"{', '.join(drop_in.reasons)}: for these, networkd leaves the routes and rules of others alone from"
+        f" its next start, by /{PATH}; [Uplink] ForeignRoutes=no in a file of /etc/keepalived-dummy.d refuses it"
+    )
+
+
+def render(settings: list[str]) -> bytes:
+    """The drop-in. Pure."""
+    lines = [
+        f"{files.MARK.decode()} for the routes and rules of /{CONFIG}.",
+        "# [Uplink] ForeignRoutes=no in a file of /etc/keepalived-dummy.d refuses it.",
+        "[Network]",
+        *(f"{name}=no" for name in settings),
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def release(root: Path) -> int | None:
+    """systemd's release, by the name of the library that all of it shares; None: not known."""
+    folders = (root / "usr/lib", root / "usr/lib/systemd")
+    patterns = ("*/systemd/libsystemd-shared-*.so", "libsystemd-shared-*.so")
+    names = (path.name for f, p in zip(folders, patterns, strict=True) for path in f.glob(p))
+    found = (re.match(r"libsystemd-shared-(\d+)", name) for name in names)
+    return max((int(one[1]) for one in found if one), default=None)
+
+
+def generate(root: Path, config: Config) -> Result:
+    """Put the drop-in in place, or take it away; call it with files.lock held."""
+    result = Result()
+    path = root / PATH
+    try:
+        drop_in = wanted(root, config)
+        if drop_in is None:
+            return remove(root)
+        if files.same(path, drop_in.content):
+            return result
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        files.write(path, drop_in.content)
+        result.changed.append(f"/{PATH}: written")
+    except OSError as error:
+        where = error.filename or path
+        shown = (
+            "/" + str(Path(where).relative_to(root)) if str(where).startswith(str(root)) else where
+        )
+        result.problems.append(Problem(str(shown), 0, str(error.strerror)))
+    return result
+
+
+def remove(root: Path) -> Result:
+    """Take the drop-in away, if it is ours; call it with files.lock held."""
+    result = Result()
+    path = root / PATH
+    if files.is_ours(path):
+        path.unlink()
+        result.changed.append(f"/{PATH}: removed")
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+    return result
+
+
+def _reason(block: Statement) -> str:
+    word = block.words[0]
+    return f"{word.text} at {word.where}"

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""The drop-in of networkd.conf where a tree of files is not enough; see tests/generate for the rest."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from keepalived_dummy import files, foreign
+from keepalived_dummy.config import Config, Dummy
+from keepalived_dummy.errors import Problem
+
+ROUTES = "static_routes {\n    203.0.113.0/24 via 192.0.2.1\n}\n"
+RULES = "vrrp_instance V {\n    virtual_rules {\n        from 192.0.2.10 lookup 100\n    }\n}\n"
+
+
+def conf(root: Path, text: str) -> None:
+    path = root / foreign.CONFIG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "reasons"),
+    [
+        ("", [], []),
+        ("# static_routes {\n", [], []),
+        ("virtual_routes\n", [], []),
+        ("static_routes {\n}\n", [], []),
+        (ROUTES, ["ManageForeignRoutes"], [1]),
+        (RULES, ["ManageForeignRoutingPolicyRules"], [2]),
+        (ROUTES + RULES, ["ManageForeignRoutes", "ManageForeignRoutingPolicyRules"], [1, 5]),
+        ("@^there " + ROUTES, ["ManageForeignRoutes"], [1]),
+    ],
+)
+def test_what_asks_for_it(
+    tmp_path: Path, text: str, settings: list[str], reasons: list[int]
+) -> None:
+    conf(tmp_path, text)
+    found = foreign.wanted(tmp_path, Config())
+    if not settings:
+        assert found is None
+        return
+    assert found is not None
+    assert found.content.decode().split("[Network]\n")[1] == "".join(f"{s}=no\n" for s in settings)
+    assert [int(reason.rsplit(":", 1)[1]) for reason in found.reasons] == reasons
+    assert "from its next start" in foreign.announced(found)
+
+
+def test_reader_is_not_imported_where_there_is_nothing_to_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs at every boot."""
+    monkeypatch.delitem(sys.modules, "keepalived_dummy.keepalived", raising=False)
+    assert foreign.wanted(tmp_path, Config()) is None
+    conf(tmp_path, "vrrp_instance V {\n    interface ens3\n}\n")
+    assert foreign.wanted(tmp_path, Config()) is None
+    assert "keepalived_dummy.keepalived" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("names", "release"),
+    [
+        ([], None),
+        (["systemd/libsystemd-shared-247.so"], 247),
+        (["x86_64-linux-gnu/systemd/libsystemd-shared-252.so"], 252),
+        (["x86_64-linux-gnu/systemd/libsystemd-shared-262.1-1.so"], 262),
+        (["systemd/libsystemd-shared-99.so", "a/systemd/libsystemd-shared-255.so"], 255),
+    ],
+)
+def test_release(tmp_path: Path, names: list[str], release: int | None) -> None:
+    for name in names:
+        path = tmp_path / "usr/lib" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert foreign.release(tmp_path) == release
+
+
+def test_any_conf_refuses(tmp_path: Path) -> None:
+    conf(tmp_path, ROUTES)
+    foreign.generate(tmp_path, Config())
+    no = Dummy("lan", "/lan.conf", "lan0", foreign_routes=False)
+    yes = Dummy("keepalived", "/keepalived.conf", "keepalived0")
+    result = foreign.generate(tmp_path, Config((yes, no)))
+    assert result.changed == [f"/{foreign.PATH}: removed"]
+    assert not (tmp_path / foreign.PATH).parent.exists()
+
+
+def test_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf(tmp_path, ROUTES)
+
+    def write(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(files, "write", write)
+    result = foreign.generate(tmp_path, Config())
+    assert result.problems == [Problem(f"/{foreign.PATH}", 0, "No space left on device")]
+
+
+def test_unreadable_keepalived_conf_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf(tmp_path, ROUTES)
+    foreign.generate(tmp_path, Config())
+    before = (tmp_path / foreign.PATH).read_bytes()
+    (tmp_path / foreign.CONFIG).unlink()
+    (tmp_path / foreign.CONFIG).mkdir()
+    result = foreign.generate(tmp_path, Config())
+    assert result.problems == [Problem(f"/{foreign.CONFIG}", 0, "Is a directory")]
+    assert (tmp_path / foreign.PATH).read_bytes() == before
+
+
+def test_remove_takes_ours_alone(tmp_path: Path) -> None:
+    assert foreign.remove(tmp_path) == foreign.Result()
+    path = tmp_path / foreign.PATH
+    path.parent.mkdir(parents=True)
+    path.write_text("[Network]\n")
+    assert foreign.remove(tmp_path) == foreign.Result()
+    path.write_bytes(foreign.render(["ManageForeignRoutes"]))
+    assert foreign.remove(tmp_path).changed == [f"/{foreign.PATH}: removed"]
