@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""What `check` judges: what was seen of the host, and what else may endanger a VIP on it. Pure.
+
+None stands for what could not be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from keepalived_dummy.errors import Problem
+from keepalived_dummy.firewall import Chain
+from keepalived_dummy.interfaces import Link
+from keepalived_dummy.keepalived import Document
+from keepalived_dummy.observed import Dummy, Network, Observation, Unseen, Uplink, Vip
+
+
+@dataclass(frozen=True)
+class Named:
+    """A place in a file of somebody else that defines or takes an interface of this name."""
+
+    name: str
+    path: str
+    line: int = 0
+
+    @property
+    def where(self) -> str:
+        """FILE:LINE, or FILE."""
+        return f"{self.path}:{self.line}" if self.line else self.path
+
+
+@dataclass(frozen=True)
+class Front:
+    """A tc filter of somebody else before ours on an uplink that ends the classification of `what`.
+
+    `sure`: it surely does; else whether it does is up to a program that can't be read.
+    """
+
+    uplink: str
+    pref: int
+    kind: str
+    what: str
+    sure: bool = True
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """An IPv4 default route of the main table."""
+
+    device: str
+    metric: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A host of the LAN that answers for a VIP."""
+
+    address: str
+    uplink: str
+    mac: str
+
+
+Settings = Mapping[tuple[str, str, str], int]  # family (ipv4, ipv6), interface, key
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`links`, `networks`: by name, of every interface. `kept`: where networkd leaves the addresses of others.
+
+    `lacking`: kernel modules that are needed, not loaded and not to be found. `after`: what keepalived.service is
+    ordered after, None: there is no such unit. `gateways`: None where rules decide. `answers`: of a probe.
+    """
+
+    seen: Observation
+    document: Document
+    problems: tuple[Problem, ...] = ()
+    unwired: tuple[Problem, ...] = ()
+    waiting: tuple[str, ...] = ()
+    links: Mapping[str, Link] = field(default_factory=dict)
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    settings: Settings = field(default_factory=dict)
+    netdevs: tuple[Named, ...] = ()
+    netplan: tuple[Named, ...] = ()
+    network_manager: tuple[Named, ...] = ()
+    lacking: tuple[str, ...] = ()
+    fronts: tuple[Front, ...] = ()
+    chains: tuple[Chain, ...] = ()
+    gateways: tuple[Gateway, ...] | None = None
+    keepalived: tuple[int, ...] | None = None
+    networkd: int | None = None
+    after: frozenset[str] | None = None
+    answers: tuple[Answer, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
+
+    @property
+    def dummies(self) -> Iterator[Dummy]:
+        """Those that are there."""
+        return (one for one in self.seen.dummies if one.index and one.kind == "dummy")
+
+    @property
+    def uplinks(self) -> Iterator[Uplink]:
+        """Those that are there."""
+        return (one for one in self.seen.uplinks if one.index)
+
+    def served(self, uplink: str) -> tuple[Dummy, ...]:
+        """The dummies of an uplink."""
+        return tuple(one for one in self.dummies if uplink in one.uplinks)
+
+    def vips_of(self, dummy: Dummy, family: int) -> tuple[Vip, ...]:
+        """The VIPs of a dummy, of one family (4 or 6)."""
+        return tuple(vip for vip in self.seen.vips_on(dummy.name) if vip.family == family)
+
+    def carries(self, uplink: str, family: int) -> bool:
+        """Whether a VIP of this family is reached over the uplink."""
+        return any(self.vips_of(dummy, family) for dummy in self.served(uplink))
+
+    def setting(self, interface: str, key: str) -> int:
+        """An IPv4 setting of one interface alone; 0 where it was not read."""
+        return self.settings.get(("ipv4", interface, key), 0)
+
+    def effective(self, interface: str, key: str) -> int:
+        """Of arp_ignore and rp_filter the kernel takes the larger of the interface's and that of `all`."""
+        return max(self.setting("all", key), self.setting(interface, key))
+
+    def has_ipv6(self, interface: str) -> bool:
+        """Whether IPv6 runs there: with an MTU below 1280 the kernel has not even the settings."""
+        return self.settings.get(("ipv6", interface, "disable_ipv6"), 1) == 0

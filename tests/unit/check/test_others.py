@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: MIT
+"""What files of others, the kernel's modules and tc's filters are read as."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from keepalived_dummy import fronts, modules, netlink, others
+from keepalived_dummy.facts import Front, Named
+from keepalived_dummy.netlink import attribute
+from keepalived_dummy.wire import MARK, PREF
+
+
+def write(root: Path, name: str, text: str) -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_netdevs(tmp_path: Path) -> None:
+    folder = "systemd/network"
+    write(tmp_path, f"usr/lib/{folder}/90-a.netdev", "# x\n[NetDev]\nName=hidden0\n")
+    write(
+        tmp_path, f"etc/{folder}/90-a.netdev", "[Match]\nName=no\n[NetDev]\n Name = a0 \n#Name=b\n"
+    )
+    write(tmp_path, f"run/{folder}/10-b.netdev", "[NetDev]\nKind=dummy\n")
+    (tmp_path / f"etc/{folder}/20-c.netdev").symlink_to("/dev/null")
+    assert others.netdevs(tmp_path) == (Named("a0", f"/etc/{folder}/90-a.netdev", 4),)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("network:\n  dummy-devices:\n    keepalived0:\n      addresses: []\n", 3),
+        ("network:\n  ethernets:\n    'keepalived0': {}\n", 3),
+        ('network: {dummy-devices: {"keepalived0": {addresses: []}}}\n', 1),
+        ("network:\n  bridges:\n    br0:\n      interfaces: [keepalived0]\n", 0),
+        ("network:\n  ethernets:\n  #  keepalived0:\n    keepalived00: {}\n", 0),
+    ],
+)
+def test_netplan(text: str, line: int, tmp_path: Path) -> None:
+    write(tmp_path, "etc/netplan/1.yaml", text)
+    wanted = (Named("keepalived0", "/etc/netplan/1.yaml", line),) if line else ()
+    assert others.netplan(tmp_path, ["keepalived0"]) == wanted
+
+
+def test_network_manager(tmp_path: Path) -> None:
+    folder = "etc/NetworkManager/system-connections"
+    text = "[connection]\nid=x\ninterface-name=keepalived0\n[ethernet]\ninterface-name=other0\n"
+    write(tmp_path, f"{folder}/x.nmconnection", text)
+    write(tmp_path, f"{folder}/y.nmconnection", text.replace("keepalived0", "other0"))
+    wanted = (Named("keepalived0", f"/{folder}/x.nmconnection", 3),)
+    assert others.network_manager(tmp_path, ["keepalived0"]) == wanted
+    write(tmp_path, "run/NetworkManager/devices/3", "[device]\nmanaged=true\n")
+    write(tmp_path, "run/NetworkManager/devices/4", "[device]\nmanaged=false\n")
+    indexes = [("keepalived0", 3), ("keepalived1", 4), ("keepalived2", 5)]
+    wanted = (Named("keepalived0", "/run/NetworkManager/devices/3", 2),)
+    assert others.managed_by_network_manager(tmp_path, indexes) == wanted
+
+
+@pytest.mark.parametrize(
+    ("texts", "kept"),
+    [
+        (["[Network]\nKeepConfiguration=yes\n"], True),
+        (["[Network]\nKeepConfiguration=static\n"], True),
+        (["[Network]\nKeepConfiguration=dhcp\n"], False),
+        (["[Network]\nKeepConfiguration=yes\n", "[Network]\nKeepConfiguration=no\n"], False),
+        (["[Link]\nKeepConfiguration=yes\n"], False),
+        ([], False),
+    ],
+)
+def test_keeps(texts: list[str], kept: bool, tmp_path: Path) -> None:
+    paths = [write(tmp_path, f"{n}.network", text) for n, text in enumerate(texts)]
+    assert others.keeps(paths) == kept
+
+
+def test_modules(tmp_path: Path) -> None:
+    folder = "lib/modules/6.1"
+    write(tmp_path, f"{folder}/modules.builtin", "kernel/net/sched/cls_u32.ko\n")
+    text = "kernel/net/sched/act-pedit.ko.xz: kernel/x.ko\nkernel/net/sched/act_csum.ko:\n"
+    write(tmp_path, f"{folder}/modules.dep", text)
+    write(tmp_path, f"{folder}/kernel/net/sched/act-pedit.ko.xz", "")
+    (tmp_path / "sys/module/dummy").mkdir(parents=True)
+    wanted = ["cls_u32", "act_pedit", "act_csum", "dummy", "act_mirred", "act_csum"]
+    assert modules.lacking(wanted, tmp_path, "6.1") == ("act_csum", "act_mirred")
+    assert modules.lacking(["dummy", "x"], tmp_path, "7.0") == ("x",)
+
+
+# tc's filters, as the kernel dumps them
+
+ALL, ARP, IPV6, IP = 0x0003, 0x0806, 0x86DD, 0x0800
+OK, SHOT, CONTINUE, PIPE, CHAIN = 0, 2, -1, 3, 2 << 28
+
+
+def action(verdict: int, kind: str = "gact", cookie: bytes = b"") -> bytes:
+    generic = struct.pack("=IIiii", 1, 0, verdict, 1, 1)
+    parameters = attribute(1 if kind == "csum" else 2, generic)
+    body = attribute(1, kind.encode() + b"\0") + attribute(2, parameters)
+    return body + (attribute(6, cookie) if cookie else b"")
+
+
+def filter_(
+    kind: str, protocol: int, options: bytes, pref: int = 10, handle: int = 0x80000800
+) -> bytes:
+    info = pref << 16 | int.from_bytes(struct.pack("!H", protocol), "little")
+    head = struct.pack("=BxxxiIII", 0, 2, handle, netlink.CLSACT_INGRESS, info)
+    return head + attribute(1, kind.encode() + b"\0") + attribute(2, options)
+
+
+def actions(kind: str, *verdicts: int) -> bytes:
+    several = b"".join(attribute(n, action(v)) for n, v in enumerate(verdicts, 1))
+    return attribute({"u32": 7, "flower": 3, "matchall": 2}[kind], several)
+
+
+def u32(*keys: tuple[int, int, int], flags: int = 1, verdict: int = SHOT) -> bytes:
+    head = struct.pack("=BBBxHHhhI", flags, 0, len(keys), 0, 0, 0, 0, 0)
+    body = b"".join(
+        struct.pack("!II", mask, value) + struct.pack("=ii", at, 0) for mask, value, at in keys
+    )
+    return attribute(5, head + body) + actions("u32", verdict)
+
+
+def flower(*extra: bytes, verdict: int = OK, ethertype: int = IPV6) -> bytes:
+    return attribute(8, struct.pack("!H", ethertype)) + b"".join(extra) + actions("flower", verdict)
+
+
+ND = "IPv6 neighbour discovery"
+TYPE_135, NEXT_58 = (0xFF000000, 135 << 24, 40), (0x0000FF00, 58 << 8, 4)
+FILTERS = [
+    (filter_("matchall", ALL, actions("matchall", OK)), ND),
+    (filter_("matchall", IPV6, actions("matchall", SHOT)), ND),
+    (filter_("matchall", ARP, actions("matchall", SHOT)), "ARP"),
+    (filter_("matchall", IP, actions("matchall", SHOT)), ""),
+    (filter_("matchall", ALL, actions("matchall", CONTINUE)), ""),
+    (filter_("matchall", ALL, actions("matchall", PIPE, CONTINUE)), ""),
+    (filter_("matchall", ALL, actions("matchall", PIPE, PIPE)), ND),
+    (filter_("matchall", ALL, actions("matchall", CHAIN)), ""),
+    (filter_("matchall", ALL, b""), ND),
+    (filter_("matchall", ALL, actions("matchall", OK), pref=PREF), ""),
+    (filter_("matchall", ALL, actions("matchall", OK), handle=0), ""),
+    (filter_("matchall", ALL, attribute(2, attribute(1, action(OK, cookie=MARK)))), ""),
+    (filter_("matchall", ALL, attribute(2, attribute(1, action(OK, "csum")))), ND),
+    (filter_("matchall", ALL, attribute(2, attribute(1, action(OK, "police")))), ""),
+    (filter_("flower", IPV6, flower()), ND),
+    (filter_("flower", IPV6, flower(attribute(9, b"\x3a"))), ND),
+    (filter_("flower", IPV6, flower(attribute(9, b"\x06"))), ""),
+    (filter_("flower", IPV6, flower(attribute(14, bytes(16)))), ""),
+    (filter_("flower", ALL, flower(ethertype=IP)), ""),
+    (filter_("flower", ARP, flower(ethertype=ARP)), "ARP"),
+    (filter_("u32", IPV6, u32((0, 0, 0))), ND),
+    (filter_("u32", IPV6, u32(NEXT_58, TYPE_135)), ND),
+    (filter_("u32", IPV6, u32(NEXT_58, TYPE_135, verdict=CONTINUE)), ""),
+    (filter_("u32", IPV6, u32(NEXT_58, (0xFF000000, 128 << 24, 40))), ""),
+    (filter_("u32", IPV6, u32((0xFFFFFFFF, 0x20010DB8, 24))), ""),
+    (filter_("u32", IPV6, u32((0xFF, 1, 120))), ""),
+    (filter_("u32", IPV6, u32(TYPE_135, flags=0)), ""),
+    (filter_("u32", IPV6, u32(TYPE_135), handle=0x80000000), ""),
+    (filter_("u32", ARP, u32((0xFFFF, 1, 4))), "ARP"),
+    (filter_("u32", ARP, u32((0xFFFF, 2, 4))), ""),
+    (filter_("basic", ALL, b""), ""),
+]
+
+
+@pytest.mark.parametrize(("body", "what"), FILTERS)
+def test_a_filter_in_front(body: bytes, what: str) -> None:
+    found = list(fronts.find_fronts("ens3", [body], arp=True))
+    assert [(one.what, one.sure) for one in found] == ([(what, True)] if what else [])
+
+
+def test_arp_counts_where_it_goes_over_the_wire() -> None:
+    body = filter_("matchall", ARP, actions("matchall", SHOT))
+    assert list(fronts.find_fronts("ens3", [body], arp=False)) == []
+
+
+def test_a_program_may_take_it() -> None:
+    wanted = Front("ens3", 10, "bpf", ND, False)
+    assert list(fronts.find_fronts("ens3", [filter_("bpf", ALL, b"")], arp=False)) == [wanted]
