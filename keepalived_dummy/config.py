@@ -22,6 +22,7 @@ from keepalived_dummy.errors import Problem
 FOLDERS = ("etc/keepalived-dummy.d", "run/keepalived-dummy.d", "usr/lib/keepalived-dummy.d")
 DEFAULT_STEM = "keepalived"
 DEFAULT_NAME = "keepalived0"
+TAKEN = "has already"  # in the problem of a second conf of one name
 MAX_UPLINKS = 8
 MAX_STEM = 200  # bytes: it is kept in the link's alias, of which the kernel takes 256
 
@@ -278,7 +279,7 @@ def _twin_problem(data: bytes, dummy: Dummy, twin: Dummy) -> Problem:
     return Problem(
         dummy.path,
         number,
-        f"Name={dummy.name} found, which {twin.path} has already; wanted: another name",
+        f"Name={dummy.name} found, which {twin.path} {TAKEN}; wanted: another name",
     )
 
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""Hazards of a packet filter. Only what surely drops is found (keepalived_dummy.firewall)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from keepalived_dummy.facts import Facts
+from keepalived_dummy.findings.hazard import Found, Severity, hazard
+from keepalived_dummy.firewall import (
+    Chain,
+    Packet,
+    advertisement,
+    dropping,
+    request,
+    solicitation,
+)
+from keepalived_dummy.pins import family
+
+
+@hazard(
+    "firewall-drops-neighbour-discovery",
+    Severity.CRITICAL,
+    "what comes in over the wire comes in on the dummy, so its IPv6 VIPs are not answered",
+)
+def neighbour_discovery(facts: Facts) -> Iterator[Found]:
+    """Accepted on the uplink alone, mostly."""
+    for one in facts.dummies:
+        if one.wire.wanted and facts.vips_of(one, 6):
+            packet = _tracked(solicitation(one.name), facts)
+            if chain := dropping(facts.chains, packet):
+                what = f"{_shown(chain)} drops neighbour solicitations from {one.name}"
+                types = "nd-neighbor-solicit, nd-neighbor-advert"
+                nft = f'iifname "{one.name}" icmpv6 type {{ {types} }} accept'
+                yield Found(what, _mend(chain, one.name, nft, "-p icmpv6"))
+
+
+@hazard(
+    "firewall-drops-vrrp",
+    Severity.CRITICAL,
+    "this node does not hear the master, and makes itself one beside it",
+)
+def vrrp(facts: Facts) -> Iterator[Found]:
+    """Advertisements of another node, of whichever address, that come in on an instance's interface."""
+    said: set[str] = set()
+    for one in facts.document.model.instances:
+        name = one.interface.text if one.interface and one.interface.certain else ""
+        if name not in facts.links or name in said:
+            continue
+        unicast = bool(one.unicast_peer or one.unicast_peers)
+        packet = _tracked(advertisement(name, family(one), unicast), facts)
+        if chain := dropping(facts.chains, packet):
+            said.add(name)
+            what = f"{_shown(chain)} drops VRRP that comes in on {name}"
+            mend = _mend(chain, name, f'iifname "{name}" meta l4proto vrrp accept', "-p vrrp")
+            yield Found(what, mend, one.name.where)
+
+
+@hazard("firewall-drops-arp", Severity.CRITICAL, "IPv4 VIPs are not answered for")
+def arp(facts: Facts) -> Iterator[Found]:
+    """ARP requests that come in on an uplink."""
+    for one in facts.uplinks:
+        if facts.carries(one.name, 4) and (chain := dropping(facts.chains, request(one.name))):
+            what = f"{_shown(chain)} drops ARP requests that come in on {one.name}"
+            rule = f'iifname "{one.name}" arp operation {{ request, reply }} accept'
+            yield Found(what, _mend(chain, one.name, rule, ""))
+
+
+def _tracked(packet: Packet, facts: Facts) -> Packet:
+    """The packet; with a rule that turns conntrack off somewhere, what it says of it is not known."""
+    every = [rules for chain in facts.chains for rules in (chain.rules, *chain.others.values())]
+    if not any("notrack" in expression for rules in every for rule in rules for expression in rule):
+        return packet
+    rest = {key: value for key, value in packet.fields.items() if key != "ct state"}
+    return dataclasses.replace(packet, fields=rest)
+
+
+def _shown(chain: Chain) -> str:
+    return f"{chain.tool}: {chain.family} {chain.table} {chain.name}"
+
+
+def _mend(chain: Chain, interface: str, rule: str, protocol: str) -> str:
+    if chain.tool != "nft":
+        table = "" if chain.table == "filter" else f"-t {chain.table} "
+        return f"{chain.tool} {table}-I {chain.name} -i {interface} {protocol} -j ACCEPT"
+    if chain.hook == "ingress":
+        rule = rule.partition(" ")[2].partition(" ")[2]  # its device is the chain's
+    return f"nft insert rule {chain.family} {chain.table} {chain.name} {rule}"

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""Hazards of a VIP: where it is, and where it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from keepalived_dummy.facts import Facts
+from keepalived_dummy.findings.hazard import Found, Severity, hazard
+from keepalived_dummy.observed import Vip
+
+_ADOPT = "keepalived-dummy adopt"
+
+
+@hazard(
+    "vip-on-managed-interface",
+    Severity.CRITICAL,
+    "networkd drops it when it restarts or configures the interface anew, and no log says so",
+)
+def on_managed_interface(facts: Facts) -> Iterator[Found]:
+    """What this package is for. From networkd 257 on, KeepConfiguration= keeps it as well."""
+    dummies = {one.name for one in facts.seen.dummies}
+    vmac = _with_interface_of_their_own(facts)
+    for vip in facts.seen.vips:
+        network = facts.networks.get(vip.device)
+        if not vip.certain or vip.device in dummies or vip.instance in vmac:
+            continue
+        if network and network.managed and vip.device not in facts.kept:
+            what = f"{_shown(vip)} is on {vip.device}, which networkd manages"
+            yield Found(what, _ADOPT, vip.where)
+
+
+@hazard(
+    "vip-prefix",
+    Severity.WARNING,
+    "the network's own route is then on the dummy too, and what takes it does not leave the host",
+)
+def prefix(facts: Facts) -> Iterator[Found]:
+    """On a dummy it is /32 or /128."""
+    dummies = {one.name for one in facts.seen.dummies}
+    for vip in facts.seen.vips:
+        longest = 32 if vip.family == 4 else 128
+        if vip.device in dummies and vip.certain and vip.prefix < longest:
+            what = f"{_shown(vip)} on {vip.device} has the prefix /{vip.prefix}"
+            yield Found(what, f"write /{longest}, or: {_ADOPT}", vip.where)
+
+
+@hazard(
+    "vip-not-tracked",
+    Severity.WARNING,
+    "keepalived stays MASTER when the dummy is gone or down, and no other node takes over",
+)
+def not_tracked(facts: Facts) -> Iterator[Found]:
+    """`no_track` on its line."""
+    dummies = {one.name for one in facts.seen.dummies}
+    for instance in facts.document.model.instances:
+        for line in instance.vips:
+            word = next((o.keyword for o in line.options if o.keyword.text == "no_track"), None)
+            if word and word.certain and line.device and line.device.text in dummies:
+                what = f"{line.address} ({instance.name.text}) on {line.device.text} has no_track"
+                mend = f"take no_track out of {word.where}, and systemctl reload keepalived"
+                yield Found(what, mend, word.where)
+
+
+@hazard(
+    "vip-device-missing",
+    Severity.CRITICAL,
+    "keepalived (2.0 and later) ends when it starts or reloads without this device",
+)
+def device_missing(facts: Facts) -> Iterator[Found]:
+    """`dev` of an interface that is not there and that no conf makes."""
+    dummies = {one.name for one in facts.seen.dummies}
+    vmac = _with_interface_of_their_own(facts)
+    for vip in facts.seen.vips:
+        absent = vip.device and vip.device not in facts.links and vip.device not in dummies
+        if absent and vip.certain and vip.instance not in vmac:
+            what = f"{_shown(vip)} is to be on {vip.device}, which is not there and no conf makes"
+            mend = f"correct `dev {vip.device}`, or write /etc/keepalived-dummy.d/{vip.device}.conf"
+            yield Found(what, mend, vip.where)
+
+
+@hazard(
+    "vip-lost",
+    Severity.CRITICAL,
+    "keepalived is MASTER and no other node takes over, but nobody answers",
+    passing=True,
+)
+def lost(facts: Facts) -> Iterator[Found]:
+    """keepalived says that it holds it, and the kernel has it on no interface."""
+    for vip in facts.seen.vips:
+        if vip.due and vip.certain and not vip.held and not vip.elsewhere:
+            what = f"{_shown(vip)} is not on {vip.device}, and keepalived says that it holds it"
+            yield Found(what, "systemctl restart keepalived", vip.where)
+
+
+@hazard(
+    "vip-left-behind",
+    Severity.CRITICAL,
+    "this host answers for an address that is, or will be, another node's",
+    passing=True,
+)
+def left_behind(facts: Facts) -> Iterator[Found]:
+    """The kernel has it, and keepalived does not say that it holds it."""
+    runs = facts.seen.keepalived.pid > 0
+    for vip in facts.seen.vips:
+        if not vip.held or not vip.certain:
+            continue
+        if not vip.instance:
+            if _is_explained(vip, facts):
+                continue
+            why = "no vrrp_instance has it"
+        elif not runs:
+            why = "keepalived does not run"
+        elif vip.due is False:
+            one = facts.seen.instance(vip.instance)
+            state = one.state if one and one.state else "not one it knows of"
+            why = f"to keepalived {vip.instance} is {state}"
+        else:
+            continue
+        mend = f"ip address del {vip.address}/{vip.prefix} dev {vip.device}"
+        yield Found(f"{_shown(vip)} is on {vip.device}, and {why}", mend, vip.where)
+
+
+@hazard(
+    "vip-elsewhere",
+    Severity.CRITICAL,
+    "two hosts answer for one address, and each client reaches either of them by chance",
+    passing=True,
+)
+def elsewhere(facts: Facts) -> Iterator[Found]:
+    """A probe was answered with another MAC than ours, or with more than one."""
+    places = dict.fromkeys((one.address, one.uplink) for one in facts.answers)
+    for address, uplink in places:
+        macs = {a.mac for a in facts.answers if (a.address, a.uplink) == (address, uplink)}
+        held = any(vip.address == address and vip.held for vip in facts.seen.vips)
+        own = facts.seen.uplink(uplink)
+        others = sorted(macs - {own.mac if own else ""})
+        if others and (held or len(macs) > 1):
+            who = " and ".join(others) + (", and this host" if held else "")
+            mend = f"on the host with {others[0]}: journalctl -u keepalived, ip address"
+            yield Found(f"{address} on the LAN of {uplink} is answered by {who}", mend)
+
+
+def _shown(vip: Vip) -> str:
+    return f"{vip.address} ({vip.instance})" if vip.instance else vip.address
+
+
+def _with_interface_of_their_own(facts: Facts) -> frozenset[str]:
+    """The instances whose VIPs keepalived puts on a macvlan or ipvlan that it makes."""
+    every = facts.document.model.instances
+    return frozenset(one.name.text for one in every if one.use_vmac or one.use_ipvlan)
+
+
+def _is_explained(vip: Vip, facts: Facts) -> bool:
+    """Whether it may be there by right: keepalived.conf could not be read, or has it as a static address."""
+    if not facts.seen.keepalived.readable or vip.address.startswith("fe80:"):
+        return True
+    return any(line.address == vip.address for line in facts.document.model.static_addresses)
