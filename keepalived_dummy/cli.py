@@ -78,6 +78,16 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="again at each event, until ^C")
     status.set_defaults(run=run_status)
 
+    check = commands.add_parser(
+        "check", help="look for what endangers the VIPs of this host", allow_abbrev=False
+    )
+    _add_config(check)
+    check.add_argument("--json", action="store_true", help="as JSON, for programs")
+    check.add_argument(
+        "--probe", action="store_true", help="ask the LAN who else answers for a VIP"
+    )
+    check.set_defaults(run=run_check)
+
     daemon = commands.add_parser(
         "daemon", help="run by keepalived-dummy.service", allow_abbrev=False
     )
@@ -87,6 +97,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_common(command: argparse.ArgumentParser) -> None:
     """What adopt and revert both take."""
+    _add_config(command)
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--no-reload", action="store_true", help="change the files alone")
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--config",
         type=Path,
@@ -94,8 +110,6 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="keepalived's configuration",
     )
-    command.add_argument("--yes", action="store_true", help="do not ask")
-    command.add_argument("--no-reload", action="store_true", help="change the files alone")
 
 
 def run_generate(options: argparse.Namespace) -> int:
@@ -220,6 +234,17 @@ def run_status(options: argparse.Namespace) -> int:
     return status.run(form, options.watch)
 
 
+def run_check(options: argparse.Namespace) -> int:
+    """Exit status as monitoring expects it: 0 ok, 1 warning, 2 critical, 3 could not tell."""
+    from keepalived_dummy import check
+
+    try:
+        return check.run(_absolute(options.config), options.json, options.probe)
+    except (UserError, OSError) as error:
+        complain(str(error))
+        return check.UNKNOWN
+
+
 def run_daemon(_: argparse.Namespace) -> int:
     """The resident process."""
     from keepalived_dummy import daemon
@@ -234,7 +259,7 @@ def complain(line: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Exit status: 0 done, 1 something could not be done, 2 usage, 3 see adopt --dry-run."""
+    """Run one command. Exit status: 0 done, 1 something could not be done, 2 usage, 3 see adopt --dry-run; check has its own."""
     os.umask(0o022)
     options = parser().parse_args(arguments)
     try:

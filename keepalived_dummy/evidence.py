@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: MIT
+"""Gathers what `check` judges. Changes nothing; what could not be read is named as unseen."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keepalived_dummy import (
+    assembly,
+    firewall,
+    fronts,
+    iptables,
+    kernel,
+    modules,
+    netlink,
+    nft,
+    observe,
+    others,
+    sysctls,
+)
+from keepalived_dummy.assembly import Sources
+from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
+from keepalived_dummy.observed import Network, Observation, Unseen
+
+ROOT = Path("/")
+_LINKS = Path("run/systemd/netif/links")
+_KEYS = ("arp_ignore", "arp_filter", "rp_filter")
+_USUAL_RULES = frozenset((0, 32766, 32767))  # ip-rule(8): those of every host
+_TIMEOUT = 60.0
+_ROOT_ONLY = "only root may see it"
+
+
+def gather(file: Path, probe: bool = False) -> Facts:
+    """All there is to judge; `file` is keepalived's configuration. With `probe` the LAN is asked for the VIPs."""
+    sources = observe.sources(file)
+    seen = assembly.assemble(sources)
+    looking = _Looking(sources, seen)
+    networks = dict(looking.networks())
+    version, after = looking.keepalived()
+    return Facts(
+        seen=seen,
+        document=sources.document,
+        problems=sources.config.problems,
+        unwired=sources.found.problems,
+        waiting=sources.found.waiting,
+        links=sources.host.links,
+        networks={name: network for name, (network, _) in networks.items()},
+        kept=looking.kept(networks),
+        settings=dict(looking.settings()),
+        netdevs=others.netdevs(ROOT),
+        netplan=looking.netplan(),
+        network_manager=looking.network_manager(),
+        lacking=looking.lacking(),
+        fronts=tuple(looking.fronts()),
+        chains=looking.chains(),
+        gateways=_gateways(),
+        keepalived=version,
+        after=after,
+        answers=looking.answers() if probe else (),
+        unseen=(*seen.unseen, *looking.unseen),
+    )
+
+
+@dataclass
+class _Looking:
+    """Looks for one thing each, and notes what it could not see."""
+
+    sources: Sources
+    seen: Observation
+    unseen: list[Unseen] = field(default_factory=list)
+
+    def names(self) -> list[str]:
+        """The dummies and uplinks."""
+        uplinks = sorted(self.sources.found.every)
+        return [*(dummy.name for dummy in self.seen.dummies), *uplinks]
+
+    def networks(self) -> Iterator[tuple[str, tuple[Network, list[Path]]]]:
+        """networkd's word on each interface, and the files it goes by."""
+        for name, link in self.sources.host.links.items():
+            try:
+                lines = (ROOT / _LINKS / str(link.ifindex)).read_text().splitlines()
+            except OSError:
+                continue
+            values = dict(line.split("=", 1) for line in lines if "=" in line)
+            file = values.get("NETWORK_FILE", "")
+            drop_ins = values.get("NETWORK_FILE_DROPINS", "").split()
+            paths = [Path(path) for path in (file, *drop_ins) if path]
+            yield name, (Network(file, values.get("ADMIN_STATE", "")), paths)
+
+    def kept(self, networks: dict[str, tuple[Network, list[Path]]]) -> frozenset[str]:
+        """Where networkd keeps the addresses of others. Before 257 it does not, whatever its files say."""
+        found = re.match(r"systemd (\d+)", _said("systemctl", "--version") or "")
+        if not found or int(found[1]) < 257:
+            return frozenset()
+        return frozenset(name for name, (_, paths) in networks.items() if others.keeps(paths))
+
+    def settings(self) -> Iterator[tuple[tuple[str, str, str], int]]:
+        """The sysctls that decide over ARP and IPv6."""
+        for name in ("all", *self.names()):
+            keys = [("ipv4", key) for key in _KEYS] + [("ipv6", "disable_ipv6")]
+            for family, key in keys:
+                value = sysctls.number(family, name, key)
+                if value is not None:
+                    yield (family, name, key), value
+
+    def netplan(self) -> tuple[Named, ...]:
+        """netplan's files are root's from 0.106 on; what it wrote of them is not."""
+        names = [dummy.name for dummy in self.seen.dummies]
+        if os.geteuid() != 0 and any((ROOT / "etc/netplan").glob("*.yaml")):
+            self.unseen.append(Unseen("netplan's YAML", _ROOT_ONLY))
+        return others.netplan(ROOT, names)
+
+    def network_manager(self) -> tuple[Named, ...]:
+        """Its connections, and its word on the interface."""
+        names = [dummy.name for dummy in self.seen.dummies]
+        indexes = [(dummy.name, dummy.index) for dummy in self.seen.dummies if dummy.index]
+        managed = others.managed_by_network_manager(ROOT, indexes)
+        try:
+            return (*others.network_manager(ROOT, names), *managed)
+        except PermissionError:
+            self.unseen.append(Unseen("NetworkManager's connections", _ROOT_ONLY))
+            return managed
+
+    def lacking(self) -> tuple[str, ...]:
+        """Looked for only where something is not there."""
+        needed = [] if all(dummy.index for dummy in self.seen.dummies) else ["dummy"]
+        if any(dummy.wire.lacking for dummy in self.seen.dummies):
+            needed.append("sch_ingress")
+            needed += (name for one in self.sources.wire.filters for name in one.modules)
+        return modules.lacking(needed) if needed else ()
+
+    def fronts(self) -> Iterator[Front]:
+        """The filters before the wire's on each uplink that is wired."""
+        wired = {name for d in self.seen.dummies if d.wire.wanted for name in d.uplinks}
+        silent = sysctls.silent(wired)
+        with kernel.open_dump_socket() as sock:
+            for name in sorted(wired & self.sources.host.links.keys()):
+                index = self.sources.host.links[name].ifindex
+                request = netlink.dump_filters(index, netlink.CLSACT_INGRESS)
+                try:
+                    bodies = [message.body for message in kernel.dump(sock, request)]
+                except OSError:
+                    continue  # no qdisc, and so no filter
+                yield from fronts.find_fronts(name, bodies, name in silent)
+
+    def chains(self) -> tuple[firewall.Chain, ...]:
+        """Every ruleset of the host, of nft and of iptables."""
+        if os.geteuid() != 0:
+            self.unseen.append(Unseen("the firewall", _ROOT_ONLY))
+            return ()
+        found: list[firewall.Chain] = []
+        ruleset = _said("nft", "--json", "list", "ruleset")
+        try:
+            found += nft.parse(ruleset) if ruleset is not None else ()
+        except ValueError as error:
+            self.unseen.append(Unseen("nftables' ruleset", str(error)))
+        if ruleset is None and (ROOT / "sys/module/nf_tables").exists():
+            self.unseen.append(Unseen("nftables' ruleset", "nft is not there, or fails"))
+        for family, command in (("ip", "iptables-save"), ("ip6", "ip6tables-save")):
+            found += iptables.parse(_said(command) or "", family)
+        return tuple(found)
+
+    def keepalived(self) -> tuple[tuple[int, ...] | None, frozenset[str] | None]:
+        """Its version, and what its unit is ordered after."""
+        told = re.search(r"Keepalived v(\d+)\.(\d+)\.(\d+)", _said("keepalived", "--version") or "")
+        version = tuple(map(int, told.groups())) if told else None
+        show = ("show", "--property=LoadState", "--property=After", "keepalived.service")
+        lines = (_said("systemctl", *show) or "").splitlines()
+        values = dict(line.split("=", 1) for line in lines if "=" in line)
+        loaded = values.get("LoadState") == "loaded"
+        return version, frozenset(values.get("After", "").split()) if loaded else None
+
+    def answers(self) -> tuple[Answer, ...]:
+        """Who answers for the VIPs on the LAN of each uplink."""
+        from keepalived_dummy import probe
+
+        found: list[Answer] = []
+        for name, vips in _probed(self.seen).items():
+            link = self.sources.host.links[name]
+            local = [
+                one.address for one in self.sources.host.addresses if one.ifindex == link.ifindex
+            ]
+            try:
+                found += probe.ask(link, local, vips)
+            except OSError as error:
+                self.unseen.append(Unseen(f"who answers on {name}", error.strerror or str(error)))
+        return tuple(found)
+
+
+def _probed(seen: Observation) -> dict[str, list[str]]:
+    """Uplink to the VIPs to be asked for on it."""
+    found: dict[str, list[str]] = {}
+    for uplink in seen.uplinks:
+        dummies = {dummy.name for dummy in seen.dummies if uplink.name in dummy.uplinks}
+        vips = [v.address for v in seen.vips if v.device in {*dummies, uplink.name} and v.certain]
+        if uplink.index and uplink.up and vips:
+            found[uplink.name] = list(dict.fromkeys(vips))
+    return found
+
+
+def _gateways() -> tuple[Gateway, ...] | None:
+    """The IPv4 default routes; None where rules other than the usual ones decide, or ip does not say."""
+    try:
+        rules = json.loads(_said("ip", "-json", "-4", "rule") or "")
+        routes = json.loads(_said("ip", "-json", "-4", "route", "show", "default") or "[]")
+        if {rule["priority"] for rule in rules} - _USUAL_RULES:
+            return None
+        return tuple(_hops(routes))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _hops(routes: Iterable[dict[str, object]]) -> Iterator[Gateway]:
+    for route in routes:
+        metric = int(str(route.get("metric", 0)))
+        nexthops = route.get("nexthops")
+        for hop in nexthops if isinstance(nexthops, list) else [route]:
+            if "dev" in hop:
+                yield Gateway(str(hop["dev"]), metric)
+
+
+def _said(*command: str) -> str | None:
+    """What a command said on both its outputs; None where it is not there or fails."""
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    said = done.stdout or done.stderr
+    return said if done.returncode == 0 else None
