@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: MIT
+"""Every hazard: hosts on which it is found, and hosts that are nearly so on which it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import healthy
+import pytest
+from healthy import CONF, HEALTHY, MANAGED, NOW, VIP4, VIP6, WIRE, facts, link, vip
+
+from keepalived_dummy import nft
+from keepalived_dummy.config import TAKEN
+from keepalived_dummy.errors import Problem
+from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
+from keepalived_dummy.findings import HAZARDS, Severity, judge
+from keepalived_dummy.observed import Daemon, Keepalived, WayOut
+
+TOP = Path(__file__).resolve().parents[3]
+WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
+OFF = dataclasses.replace(WIRE, wanted=False)
+BROKEN = dataclasses.replace(WIRE, lacking=("ens3 ingress pref 19268",))
+MISSING = dataclasses.replace(WIRE, expected=1, lacking=("ens3 ingress pref 19268",))
+DOWN = Keepalived(0, "/etc/keepalived/keepalived.conf", True, False)
+TWIN = Problem("/etc/keepalived-dummy.d/x.conf", 2, f"Name=keepalived0 found, which y {TAKEN}")
+ON_ENS3 = vip(device="ens3")
+USE_VMAC = CONF.replace("interface ens3", "interface ens3\n  use_vmac")
+
+
+def setting(interface: str, key: str, value: int) -> dict[tuple[str, str, str], int]:
+    return {("ipv6" if key == "disable_ipv6" else "ipv4", interface, key): value}
+
+
+def ruleset(*rules: str) -> str:
+    base = {"type": "filter", "hook": "input", "prio": 0, "policy": "drop", "family": "inet"}
+    chain = {"chain": {**base, "table": "t", "name": "input", "handle": 1}}
+    made = [
+        {"rule": {"family": "inet", "table": "t", "chain": "input", "expr": json.loads(rule)}}
+        for rule in rules
+    ]
+    return json.dumps({"nftables": [chain, *made]})
+
+
+ND = '[{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "ipv6-icmp"}}, {"accept": null}]'
+VRRP = '[{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "vrrp"}}, {"accept": null}]'
+ARP = ruleset().replace('"inet"', '"arp"')
+
+# Name of the hazard, facts, and words of what is found.
+FOUND: list[tuple[str, Facts, str]] = [
+    ("dummy-missing", facts(dummy_index=0, dummy_kind=""), "keepalived0 is not there"),
+    ("dummy-of-another-kind", facts(dummy_kind="bridge"), "no dummy (bridge)"),
+    ("dummy-of-another-kind", facts(dummy_kind=""), "no dummy (hardware)"),
+    ("dummy-down", facts(dummy_up=False), "keepalived0 is down"),
+    ("dummy-noarp", facts(dummy_arp=False), "NOARP"),
+    ("dummy-managed", facts(dummy_network=MANAGED), "managed by networkd (configured)"),
+    (
+        "dummy-without-conf",
+        facts(seen_vips=(vip(device="hand0"),), links={"hand0": link("hand0", 9, "dummy")}),
+        "hand0 holds VIPs",
+    ),
+    ("ipv6-off", facts(settings=setting("ens3", "disable_ipv6", 1)), "ens3 has IPv6 switched off"),
+    (
+        "ipv6-off",
+        facts(
+            settings=setting("keepalived0", "disable_ipv6", 1),
+            links={"keepalived0": link("keepalived0", 3, "dummy", mtu=1279)},
+        ),
+        "keepalived0 has no IPv6 with its MTU of 1279",
+    ),
+    (
+        "ipv6-off",
+        dataclasses.replace(HEALTHY, settings=setting("keepalived0", "disable_ipv6", 0)),
+        "ens3 has IPv6 switched off",
+    ),
+    ("vip-on-managed-interface", facts(seen_vips=(ON_ENS3,)), "192.0.2.10 (VI_1) is on ens3"),
+    ("vip-prefix", facts(seen_vips=(vip(prefix=24),)), "/24"),
+    ("vip-prefix", facts(seen_vips=(vip(VIP6, prefix=64),)), "/64"),
+    (
+        "vip-not-tracked",
+        facts(conf=CONF.replace("dev keepalived0\n  }\n  v", "dev keepalived0 no_track\n  }\n  v")),
+        "192.0.2.10 (VI_1) on keepalived0 has no_track",
+    ),
+    ("vip-device-missing", facts(seen_vips=(vip(device="gone0", held=False, due=False),)), "gone0"),
+    ("vip-lost", facts(seen_vips=(vip(held=False),)), "is not on keepalived0"),
+    ("vip-left-behind", facts(seen_vips=(vip(due=False),)), "to keepalived VI_1 is MASTER"),
+    (
+        "vip-left-behind",
+        facts(seen_vips=(vip(due=False),), instance_state="BACKUP"),
+        "to keepalived VI_1 is BACKUP",
+    ),
+    ("vip-left-behind", facts(seen_vips=(vip(instance=""),)), "no vrrp_instance has it"),
+    (
+        "vip-left-behind",
+        facts(seen_vips=(vip(due=None),), seen_keepalived=DOWN),
+        "keepalived does not run",
+    ),
+    (
+        "vip-elsewhere",
+        facts(answers=(Answer("192.0.2.10", "ens3", "02:aa:00:00:00:01"),)),
+        "answered by 02:aa:00:00:00:01, and this host",
+    ),
+    (
+        "vip-elsewhere",
+        facts(
+            seen_vips=(vip(held=False, due=False),),
+            answers=tuple(Answer("192.0.2.10", "ens3", f"02:aa:00:00:00:0{n}") for n in (1, 2)),
+        ),
+        "answered by 02:aa:00:00:00:01 and 02:aa:00:00:00:02",
+    ),
+    (
+        "source-not-pinned",
+        facts(conf=CONF.replace("mcast_src_ip 192.0.2.5", "priority 1")),
+        "VI_1 has no mcast_src_ip",
+    ),
+    (
+        "source-not-pinned",
+        facts(conf=CONF.replace("mcast_src_ip 192.0.2.5", "unicast_peer {\n192.0.2.6\n}")),
+        "VI_1 has no unicast_src_ip",
+    ),
+    ("source-gone", facts(uplink_addresses=("192.0.2.7/24", "2001:db8::5/64")), "192.0.2.5"),
+    ("keepalived-old", facts(keepalived=(1, 3, 9)), "keepalived is 1.3.9"),
+    ("keepalived-not-ordered", facts(after=frozenset(("network.target",))), "not ordered after"),
+    ("keepalived-not-running", facts(seen_keepalived=DOWN, seen_vips=()), "does not run"),
+    ("instance-in-fault", facts(instance_state="FAULT"), "VI_1 is in FAULT"),
+    ("uplink-missing", facts(uplink_index=0), "ens3, the uplink of keepalived0, is not there"),
+    (
+        "uplink-without-address",
+        facts(uplink_addresses=("2001:db8::5/64",)),
+        "no IPv4 address, and the way out is not in use",
+    ),
+    (
+        "uplink-without-address",
+        facts(
+            uplink_addresses=("2001:db8::5/64",),
+            uplink_ways=(WayOut(4, 2, 2, NOW - 34, 1, 34.0),),
+        ),
+        "no IPv4 address; the way out is in use since 2027-01-15T07:59:26+00:00, for 34 s",
+    ),
+    (
+        "uplink-without-address",
+        facts(
+            uplink_addresses=("192.0.2.5/24", "fe80::2/64"),
+            uplink_ways=(WayOut(6, 2, 2, None, 1, 1.0),),
+        ),
+        "no IPv6 address; the way out is in use",
+    ),
+    ("uplink-noarp", facts(links={"ens3": link("ens3", 2, flags=0x100C3)}), "ens3 has ARP off"),
+    ("arp-ignore", facts(settings=setting("all", "arp_ignore", 2)), "all.arp_ignore"),
+    ("arp-ignore", facts(settings=setting("all", "arp_ignore", 8)), "all.arp_ignore"),
+    (
+        "arp-ignore",
+        facts(settings=setting("keepalived0", "arp_ignore", 2)),
+        "keepalived0.arp_ignore",
+    ),
+    (
+        "arp-ignore",
+        facts(settings=setting("ens3", "arp_ignore", 1), dummy_wire=OFF),
+        "ens3.arp_ignore",
+    ),
+    (
+        "arp-ignore",
+        facts(settings={**setting("ens3", "arp_ignore", 1), **setting("all", "arp_filter", 1)}),
+        "all.arp_filter",
+    ),
+    (
+        "arp-ignore",
+        facts(
+            settings={**setting("ens3", "arp_ignore", 1), **setting("keepalived0", "rp_filter", 1)}
+        ),
+        "keepalived0.rp_filter",
+    ),
+    (
+        "rp-filter",
+        facts(settings=setting("ens3", "rp_filter", 1), gateways=(Gateway("ens4", 100),)),
+        "the default route is on ens4",
+    ),
+    (
+        "rp-filter",
+        facts(
+            settings=setting("all", "rp_filter", 1),
+            gateways=(Gateway("ens3", 200), Gateway("ens4", 100)),
+        ),
+        "the default route is on ens4",
+    ),
+    ("wire-broken", facts(dummy_wire=BROKEN), "the wire of keepalived0 lacks 1 of 9 filters"),
+    ("wire-broken", facts(dummy_wire=MISSING), "the wire of keepalived0 is missing"),
+    ("kernel-lacks-modules", facts(lacking=("act_pedit", "cls_u32")), "no act_pedit, cls_u32"),
+    ("filter-in-front", facts(fronts=(Front("ens3", 10, "matchall", "ARP"),)), "takes ARP before"),
+    (
+        "filter-in-front",
+        facts(fronts=(Front("ens3", 10, "bpf", "ARP", False),)),
+        "may take ARP before",
+    ),
+    ("uplink-unfit", facts(unwired=(Problem(healthy.PATH, 0, "lo is none"),)), "lo is none"),
+    (
+        "uplink-unknown",
+        facts(dummy_uplinks=(), waiting=("keepalived0: no uplink yet",)),
+        "keepalived0: no uplink yet",
+    ),
+    (
+        "group-not-joined",
+        facts(seen_vips=(vip(VIP6, member=False),)),
+        "ens3 did not join the solicited-node group of 2001:db8::10",
+    ),
+    (
+        "firewall-drops-neighbour-discovery",
+        facts(chains=nft.parse(ruleset(VRRP))),
+        "nft: inet t input drops neighbour solicitations from keepalived0",
+    ),
+    ("firewall-drops-vrrp", facts(chains=nft.parse(ruleset(ND))), "drops VRRP"),
+    ("firewall-drops-arp", facts(chains=nft.parse(ARP)), "nft: arp t input drops ARP"),
+    ("daemon-not-running", facts(seen_daemon=Daemon(False)), "does not run"),
+    (
+        "netdev-twice",
+        facts(netdevs=(Named("keepalived0", "/etc/systemd/network/80-x.netdev", 2),)),
+        "/etc/systemd/network/80-x.netdev has Name=keepalived0",
+    ),
+    (
+        "dummy-in-netplan",
+        facts(netplan=(Named("keepalived0", "/etc/netplan/1.yaml", 3),)),
+        "keepalived0 is netplan's too",
+    ),
+    (
+        "dummy-in-network-manager",
+        facts(network_manager=(Named("keepalived0", "/x.nmconnection", 3),)),
+        "keepalived0 is NetworkManager's too",
+    ),
+    ("conf-twice", facts(problems=(TWIN,)), "Name=keepalived0 found"),
+    ("conf-wrong", facts(problems=(Problem("/etc/x.conf", 2, "unknown key"),)), "unknown key"),
+]
+
+# Name of the hazard, and facts that are nearly one.
+NOT_FOUND: list[tuple[str, Facts]] = [
+    ("dummy-managed", facts(dummy_network=None)),
+    ("dummy-without-conf", facts(seen_vips=(ON_ENS3,))),
+    ("ipv6-off", facts(settings=setting("ens3", "disable_ipv6", 1), seen_vips=(VIP4,))),
+    ("vip-on-managed-interface", facts(seen_vips=(ON_ENS3,), kept=frozenset(("ens3",)))),
+    ("vip-on-managed-interface", facts(seen_vips=(ON_ENS3,), conf=USE_VMAC)),
+    ("vip-on-managed-interface", facts(seen_vips=(vip(device="ens3", certain=False),))),
+    ("vip-on-managed-interface", facts(seen_vips=(vip(device="eth9"),))),
+    ("vip-prefix", facts(seen_vips=(vip(device="ens3", prefix=24),))),
+    ("vip-device-missing", facts(dummy_index=0, links={})),
+    ("vip-lost", facts(seen_vips=(vip(held=False, due=None),))),
+    ("vip-lost", facts(seen_vips=(vip(held=False, due=False),))),
+    ("vip-lost", facts(seen_vips=(vip(held=False, elsewhere=("vrrp.51",)),))),
+    ("vip-left-behind", facts(seen_vips=(vip(due=None),))),
+    (
+        "vip-left-behind",
+        facts(
+            seen_vips=(vip(instance=""),),
+            conf=CONF + "static_ipaddress {\n192.0.2.10 dev keepalived0\n}\n",
+        ),
+    ),
+    (
+        "vip-left-behind",
+        facts(
+            seen_vips=(vip(instance=""),),
+            seen_keepalived=Keepalived(88, "x", False, False),
+        ),
+    ),
+    ("vip-elsewhere", facts(answers=(Answer("192.0.2.10", "ens3", healthy.UPLINK.mac),))),
+    (
+        "vip-elsewhere",
+        facts(
+            seen_vips=(vip(held=False, due=False),),
+            answers=(Answer("192.0.2.10", "ens3", "02:aa:00:00:00:01"),),
+        ),
+    ),
+    ("source-not-pinned", facts(conf=CONF.replace("dev keepalived0", "dev ens3"))),
+    ("source-not-pinned", facts(conf=USE_VMAC.replace("mcast_src_ip 192.0.2.5", ""))),
+    ("source-gone", facts(uplink_addresses=("fe80::2/64",))),
+    ("source-gone", facts(conf=CONF.replace("192.0.2.5", "no.address"))),
+    ("keepalived-old", facts(keepalived=(2, 0, 0))),
+    ("keepalived-old", facts(keepalived=None)),
+    ("keepalived-not-ordered", facts(after=None)),
+    ("keepalived-not-running", facts(seen_keepalived=DOWN, after=None)),
+    ("keepalived-not-running", facts(seen_keepalived=DOWN, conf="# none\n")),
+    ("uplink-without-address", facts(uplink_addresses=(), seen_vips=())),
+    ("uplink-without-address", facts(uplink_addresses=("192.0.2.5/24", "fe80::2/64"))),
+    ("arp-ignore", facts(settings=setting("ens3", "arp_ignore", 1))),
+    ("arp-ignore", facts(settings=setting("all", "arp_ignore", 1))),
+    ("arp-ignore", facts(settings=setting("all", "arp_ignore", 2), seen_vips=(VIP6,))),
+    ("arp-ignore", facts(settings=setting("all", "arp_filter", 1))),
+    ("rp-filter", facts(settings=setting("ens3", "rp_filter", 1))),
+    ("rp-filter", facts(settings=setting("ens3", "rp_filter", 1), gateways=())),
+    ("rp-filter", facts(settings=setting("ens3", "rp_filter", 1), gateways=None)),
+    (
+        "rp-filter",
+        facts(
+            settings={**setting("all", "rp_filter", 1), **setting("ens3", "rp_filter", 2)},
+            gateways=(Gateway("ens4", 100),),
+        ),
+    ),
+    ("wire-broken", facts(dummy_wire=OFF)),
+    ("uplink-unknown", facts(dummy_uplinks=(), seen_vips=())),
+    ("group-not-joined", facts(seen_vips=(vip(VIP6, held=False, due=False, member=False),))),
+    ("group-not-joined", facts(seen_vips=(vip(VIP6, member=False),), dummy_wire=OFF)),
+    ("firewall-drops-neighbour-discovery", facts(chains=nft.parse(ruleset(ND)))),
+    (
+        "firewall-drops-neighbour-discovery",
+        facts(chains=nft.parse(ruleset()), dummy_wire=OFF),
+    ),
+    ("firewall-drops-vrrp", facts(chains=nft.parse(ruleset(VRRP)))),
+    ("firewall-drops-arp", facts(chains=nft.parse(ARP), seen_vips=(VIP6,))),
+    ("daemon-not-running", facts(seen_daemon=Daemon(False), seen_dummies=())),
+    ("netdev-twice", facts(netdevs=(Named("other0", "/etc/systemd/network/80-x.netdev", 2),))),
+    (
+        "netdev-twice",
+        facts(
+            netdevs=(Named("keepalived0", "/run/systemd/network/10-netplan-keepalived0.netdev"),),
+            netplan=(Named("keepalived0", "/etc/netplan/1.yaml", 3),),
+        ),
+    ),
+    ("dummy-in-netplan", facts(netplan=(Named("other0", "/etc/netplan/1.yaml", 3),))),
+    ("conf-twice", facts(problems=(Problem("/etc/x.conf", 2, "unknown key"),))),
+    ("conf-wrong", facts(problems=(TWIN,))),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"), FOUND, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_found(name: str, given: Facts, words: str) -> None:
+    found = [one for one in judge(given) if one.name == name]
+    assert [one for one in found if words in one.what], found
+    assert all(one.mend and one.why for one in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), NOT_FOUND, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_not_found(name: str, given: Facts) -> None:
+    assert [one for one in judge(given) if one.name == name] == []
+
+
+def test_nothing_on_a_healthy_host() -> None:
+    assert judge(HEALTHY) == ()
+
+
+def test_every_hazard_has_its_case() -> None:
+    assert {name for name, _, _ in FOUND} == set(HAZARDS)
+
+
+def test_the_worst_comes_first() -> None:
+    given = facts(keepalived=(1, 3, 9), dummy_up=False)
+    assert [one.severity for one in judge(given)] == [CRITICAL, WARNING]
+
+
+def test_the_way_out_in_use_makes_it_a_warning() -> None:
+    ways = (WayOut(4, 2, 2, NOW, 1, 0.0),)
+    found = judge(facts(uplink_addresses=("fe80::2/64",), uplink_ways=ways))
+    assert [(one.name, one.severity) for one in found] == [("uplink-without-address", WARNING)]
+
+
+def test_a_hazard_has_the_place_in_its_file() -> None:
+    found = judge(facts(conf=CONF.replace("mcast_src_ip 192.0.2.5", "mcast_src_ip 192.0.2.9")))
+    assert [one.where for one in found] == ["/etc/keepalived/keepalived.conf:3"]
+
+
+def test_the_documentation_has_each_hazard_and_no_other() -> None:
+    """docs/hazards.md: a section each, with its severity, and a mark where it may pass by itself."""
+    text = (TOP / "docs/hazards.md").read_text()
+    head = r"^### ([a-z0-9-]+) \((warning|critical)[^)]*\)( †)?$"
+    sections = re.findall(head, text, re.MULTILINE)
+    wanted = (
+        (one.name, one.severity.name.lower(), " †" if one.passing else "")
+        for one in HAZARDS.values()
+    )
+    assert sorted(sections) == sorted(wanted)
+
+
+def test_the_guest_test_makes_each_hazard_real() -> None:
+    text = (TOP / "debian/tests/hazards.py").read_text()
+    named = set(re.findall(r'"([a-z0-9-]+)",\s*"(?:critical|warning)"', text))
+    named |= set(re.findall(r'name = "([a-z0-9-]+)"', text))
+    assert named == set(HAZARDS)
