@@ -94,7 +94,10 @@ def remove() -> Result:
     """Take away what this package made: wire, generated files, dummies that hold no address."""
     result = Result()
     with files.lock(ROOT), closing(links.Changer()) as change:
-        taken = tc.sync(wire.Wire("", ()), links.read().names)
+        host = links.read()
+        # A VIP that stays is served on: an interface drops packets while it loses its clsact.
+        kept = frozenset(host.names) if links.in_use(host) else frozenset[int]()
+        taken = tc.sync(wire.Wire("", ()), host.names, kept)
         result.changed += taken.changed
         result.add_links(links.remove_all(change))
         result.add_units(units.remove(ROOT))

@@ -137,6 +137,11 @@ def remove_all(change: Changer) -> Result:
     return result
 
 
+def in_use(host: Host) -> bool:
+    """Whether a dummy this package made holds an address."""
+    return any(made_from(link) is not None and host.held(link) for link in host.links.values())
+
+
 def announce(link: Link) -> None:
     """Have the kernel announce every address of the dummy.
 

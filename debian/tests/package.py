@@ -65,6 +65,8 @@ def begin_without() -> None:
     find_packages()
     host.cable_up()
     run("systemctl stop keepalived; dpkg -P keepalived-dummy", check=False)
+    # It would name the uplink, whose first clsact can cost a ping (README, Limits).
+    Path("/etc/keepalived/keepalived.conf").unlink(missing_ok=True)
     assert not host.flags(DUMMY), host.flags(DUMMY)
 
 
@@ -107,6 +109,9 @@ def remove_with_a_vip_live() -> None:
     assert f"{DUMMY}: " in said, said
     assert f"it holds {VIP}/32; it stays" in said, said
     assert runs() == before, f"{before} became {runs()}"
+    # Empty; taking it away drops what the uplink sends in that moment.
+    assert "clsact" in run(f"tc qdisc show dev {host.UPLINK}")
+    assert not run(f"tc filter show dev {host.UPLINK} ingress").strip()
     # The one file that stays: without it a catch-all would take the dummy over.
     assert host.generated() == {"05-keepalived.network"}, host.generated()
     assert not seen.lost, seen
