@@ -81,3 +81,15 @@ def summary(cells: Sequence[Cell]) -> str:
         states = sum(len(cell.transitions) for cell in mine)
         parts.append(f"{approach}: {lost} of {sent} pings lost, {states} transitions")
     return f"Over all events: {'; '.join(parts)}."
+
+
+def story(cells: Sequence[Cell], uplink: str, event: str) -> str:
+    """The last line: one event of one uplink, from the first approach to the last."""
+    same = [cell for cell in cells if (cell.uplink, cell.event) == (uplink, event)]
+    told = []
+    for cell in (same[0], same[-1]):
+        lost = " and ".join(f"{it.lost} of {it.sent}" for it in (cell.ipv4, cell.ipv6))
+        told.append(
+            f"{cell.approach}: {lost} pings lost, {' '.join(cell.transitions) or 'no transition'}"
+        )
+    return f"{uplink} uplink, {event}. {'; '.join(told)}."

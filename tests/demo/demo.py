@@ -18,11 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "acceptance"))
 
-from cell import Cell, Client, summary, table
+from cell import Cell, Client, story, summary, table
 from guest import now, run, say, versions, wait_for, write
 from pings import Pinger, Pings
 from testbed import (
-    ADDRESS4,
     DUMMY,
     LAN,
     UPLINK,
@@ -68,12 +67,12 @@ def without_recipe() -> None:
 
 @dataclass(frozen=True)
 class Approach:
-    """A way to hold a VIP: what is done on the host, the VIP's `dev`, and whether the source is pinned."""
+    """A way to hold a VIP: what is done on the host, the VIP's `dev`, and whether it is adopted from there."""
 
     name: str
     prepare: Callable[[], None]
     device: str
-    pinned: bool = False
+    adopted: bool = False
     serves: bool = True
 
 
@@ -82,14 +81,19 @@ BEFORE = (
     Approach("the published recipe", recipe, DUMMY, serves=False),
     Approach("the recipe, link set up", recipe_up, DUMMY),
 )
-PACKAGE = Approach("this package", lambda: None, DUMMY, pinned=True)
+PACKAGE = Approach("this package", lambda: None, UPLINK, adopted=True)
 
+ADOPT = "adopt, live"
 EVENTS = {
+    ADOPT: "keepalived-dummy adopt --yes",
     "netplan apply": "netplan apply",
     "networkd restart": "systemctl restart systemd-networkd",
     "networkctl renew": f"networkctl renew {UPLINK}",
 }
-UPLINKS = {"static": ("netplan apply", "networkd restart"), "dhcp": tuple(EVENTS)}
+UPLINKS = {
+    "static": ("netplan apply", "networkd restart"),
+    "dhcp": ("netplan apply", "networkd restart", "networkctl renew"),
+}
 
 
 def client(pings: Pings) -> Client:
@@ -133,17 +137,19 @@ def try_approach(bed: Testbed, approach: Approach, uplink: str) -> list[Cell]:
     say(f"  {approach.name}")
     run("systemctl stop keepalived", check=False)
     approach.prepare()
-    source = ADDRESS4 if approach.pinned else ""
-    write(KEEPALIVED, keepalived_conf(approach.device, UPLINK, source, 100, 1))
+    write(KEEPALIVED, keepalived_conf(approach.device, UPLINK, "", 100, 1))
     started = bed.cursor()
     run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
     cells = []
-    for event in UPLINKS[uplink]:
+    events = UPLINKS[uplink]
+    for event in (ADOPT, *events) if approach.adopted else events:
         if approach.serves:
             wait_for("the VIP is served", served, 60)
         else:
             time.sleep(CONSEQUENCES)
         cells.append(measure(bed, approach, uplink, event, started))
+    if approach.adopted:
+        run("keepalived-dummy revert --yes")
     run("systemctl stop keepalived")
     return cells
 
@@ -180,6 +186,7 @@ def main(words: list[str]) -> int:
     }
     (results / "demo.json").write_text(json.dumps(data, indent=1) + "\n")
     print(f"\n{table(cells)}\n\n{summary(cells)}", flush=True)
+    print(story(cells, "dhcp", "netplan apply"), flush=True)
     return 0
 
 

@@ -42,3 +42,10 @@ def test_summary_adds_up_both_families() -> None:
     assert summary(CELLS) == (
         "Over all events: plain: 750 of 1200 pings lost, 2 transitions; ours: 1 of 600 pings lost, 0 transitions."
     )
+
+
+def test_story_goes_from_the_first_approach_to_the_last() -> None:
+    assert cell.story(CELLS, "static", "apply") == (
+        "static uplink, apply. plain: 150 of 300 and 0 of 300 pings lost, FAULT MASTER;"
+        " ours: 0 of 301 and 1 of 299 pings lost, no transition."
+    )
