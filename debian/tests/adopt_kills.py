@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""kill -9 at each step of adopt and of revert."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import adopt_lan as lan
+import host
+from adopt_lan import CONF, UPLINK, done, on
+from checks import check, edited, note
+from host import DUMMY, run
+
+# Each file put in place, each taken away, each question to keepalived, of which the last ones come after the reload.
+CALLS = ("rename", "unlink", "kill")
+TRACE = Path("/run/adopt.strace")
+
+
+def counted(words: str) -> dict[str, int]:
+    """How often a command makes each of these calls, done under strace."""
+    which = "|".join(CALLS)
+    run(f"strace -qq -o {TRACE} -e trace='/^({which})(at2?)?$' keepalived-dummy {words}")
+    made = re.findall(rf"^({which})", TRACE.read_text(), re.MULTILINE)
+    return {call: made.count(call) for call in CALLS}
+
+
+def killed(call: str, number: int, words: str) -> bool:
+    """Run a command that is killed as it makes its n-th such call; whether it was."""
+    which = f"/^{call}(at2?)?$"
+    inject = f"-e trace='{which}' -e inject='{which}:signal=KILL:when={number}'"
+    ended = host.status(f"strace -qq -o {TRACE} {inject} keepalived-dummy {words}")
+    assert ended in (0, 137), f"{words}, {call} {number}: {ended}"
+    host.wait_for("both VIPs are in one place", lambda: on(UPLINK) or on(DUMMY), 10)
+    run("keepalived -t")
+    return ended == 137
+
+
+@check(*edited("transaction.py", "left = journal.under_way()", "left = None"))
+def killed_and_finished() -> None:
+    """At each step keepalived can start, no VIP is lost, and the next run finishes."""
+    before = CONF.read_bytes()
+    calls = counted("adopt --yes")
+    assert on(DUMMY)
+    done("revert --yes")
+    kills = []
+    with lan.pinging() as seen:
+        for call in CALLS:
+            for number in range(1, calls[call] + 1):
+                kills.append(killed(call, number, "adopt --yes"))
+                # the next run finishes, be it of the other command, which is killed at the same step in turn
+                kills.append(killed(call, number, "revert --yes"))
+                done("revert --yes")
+                assert on(UPLINK)
+                assert CONF.read_bytes() == before
+        assert killed("kill", calls["kill"], "adopt --yes")
+        done("adopt --yes")
+        assert on(DUMMY)
+        assert "dynamic" not in run(f"ip address show dev {DUMMY}"), "it would expire"
+    note(f"{calls} in one adopt; {kills.count(True)} kills; {seen}")
+    assert all(calls.values()), calls
+    assert kills.count(True) >= sum(calls.values())
+    assert (seen.lost, seen.states) == (0, ()), seen

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""A service that is moved and moved back: nobody notices."""
+
+from __future__ import annotations
+
+import adopt_lan as lan
+import host
+from adopt_lan import CONF, OWN4, PEER4, SECOND, SECOND_VIP, UPLINK, VIP4, VIP6, command, done, on
+from checks import check, edited, note
+from host import DUMMY, run
+
+
+def unnoticed(seen: lan.Pings) -> None:
+    """No ping was lost, and keepalived entered no state."""
+    note(str(seen))
+    assert (seen.lost, seen.states) == (0, ()), seen
+
+
+@check(*edited("service.py", '"reload" if running else "restart"', '"restart"'))
+def adopt_and_revert() -> None:
+    """No ping lost, no transition, the peer never master; and every byte as before."""
+    before = CONF.read_bytes()
+    with lan.peer() as log, lan.pinging() as seen:
+        status, said = command("adopt --dry-run")
+        assert (status, CONF.read_bytes()) == (3, before), said
+        done("adopt --yes")
+        assert on(DUMMY)
+        assert f"mcast_src_ip {OWN4}" in CONF.read_text()
+        done("revert --yes")
+        assert on(UPLINK)
+        assert CONF.read_bytes() == before
+    unnoticed(seen)
+    assert "MASTER" not in log.read_text()
+
+
+@check(*edited("service.py", '"reload" if running else "restart"', '"restart"'))
+def first_wire_of_an_uplink() -> None:
+    """With its first clsact an interface drops what it sends, in the kernel, for a moment (see architecture.md)."""
+    run(f"tc qdisc del dev {UPLINK} clsact", check=False)
+    with lan.peer() as log, lan.pinging() as seen:
+        done("adopt --yes")
+        assert on(DUMMY)
+    note(str(seen))
+    assert not seen.states
+    assert seen.gap < 300, seen
+    assert "MASTER" not in log.read_text()
+
+
+@check(*edited("apply.py", "_candidates(wanted, document, host)", "frozenset()"))
+def later_ones_find_it_wired() -> None:
+    """revert leaves the uplink its clsact, so that neither it nor the next adopt costs anything."""
+    done("adopt --yes")
+    done("revert --yes")
+    assert "clsact" in run(f"tc qdisc show dev {UPLINK}")
+    assert "mirred" not in run(f"tc filter show dev {UPLINK} ingress")
+
+
+@check(*edited("adopt.py", "if not done.after:", "if False:"))
+def twice_changes_nothing() -> None:
+    done("adopt --yes")
+    adopted = CONF.stat()
+    for words in ("adopt --yes", "adopt --dry-run"):
+        assert "nothing to do" in done(words)
+    assert CONF.stat() == adopted
+    done("revert --yes")
+    reverted = CONF.stat()
+    assert "nothing to do" in done("revert --yes")
+    assert CONF.stat() == reverted
+
+
+@check(*edited("transaction.py", "hold.add(held)", "pass"))
+def routes_stay() -> None:
+    """Routes with a VIP as their source outlive the move, so keepalived stays master."""
+    lan.start(lan.instance(more=lan.ROUTES))
+    wanted = run("ip route show proto keepalived; ip rule show")
+    with lan.pinging() as seen:
+        done("adopt --yes")
+        assert on(DUMMY)
+        assert run("ip route show proto keepalived; ip rule show") == wanted
+        assert "valid_lft forever" in run(f"ip address show dev {DUMMY}")
+        assert "dynamic" not in run(f"ip address show dev {DUMMY}")
+        done("revert --yes")
+        assert run("ip route show proto keepalived; ip rule show") == wanted
+    unnoticed(seen)
+
+
+@check(*edited("transaction.py", "_prove(host, before, what.vips, held)", "pass"))
+def put_back_when_keepalived_does_not_follow() -> None:
+    before = CONF.read_bytes()
+    lan.instead_of_reload("/bin/true")
+    with lan.pinging() as seen:
+        status, said = command("adopt --yes")
+    note(f"said: {lan.last(said)}")
+    assert status == 1, said
+    assert f"{VIP4} is on {UPLINK} too" in said
+    assert CONF.read_bytes() == before
+    assert on(UPLINK)
+    unnoticed(seen)
+
+
+@check(*edited("revert.py", "reload and host.service.pid != 0", "host.service.pid != 0"))
+def stopped_keepalived_and_no_reload() -> None:
+    run("systemctl stop keepalived")
+    assert "does not run" in done("adopt --yes")
+    run("systemctl start keepalived")
+    host.wait_for("both are on the dummy", lambda: on(DUMMY))
+    done("revert --yes --no-reload")
+    assert on(DUMMY)
+    run("systemctl reload keepalived")
+    host.wait_for("both are on the uplink", lambda: on(UPLINK))
+
+
+@check(*edited("proof.py", "continue  # a BACKUP does not hold it", "pass"))
+def backup_node() -> None:
+    """A BACKUP is adopted, stays one, and then takes over from a node in the old form."""
+    with lan.peer(200) as log:
+        host.wait_for("the peer is master", lambda: "Entering MASTER" in log.read_text(), 30)
+        host.wait_for("this is none", lambda: not host.holds(VIP4, UPLINK))
+        done("adopt --yes")
+        assert not host.holds(VIP4, DUMMY)
+        assert f"dev {DUMMY}" in CONF.read_text()
+    host.wait_for("both are on the dummy", lambda: on(DUMMY), 30)
+    host.wait_for("the client reaches both", lan.reached)
+
+
+@check(
+    *edited("pins.py", 'if instance.unicast_peer else "mcast_src_ip"', 'if not instance else ""')
+)
+def unicast_peers() -> None:
+    """Adverts to the other node alone: unicast_src_ip is what is pinned."""
+    lan.start(lan.instance(more=lan.unicast("", PEER4)))
+    with lan.peer(more=lan.unicast(PEER4, OWN4)) as log, lan.pinging() as seen:
+        done("adopt --yes")
+        assert on(DUMMY)
+        assert f"\tunicast_src_ip {OWN4}\n" in CONF.read_text()
+        done("revert --yes")
+    unnoticed(seen)
+    assert "MASTER" not in log.read_text()
+
+
+OTHER = f"""\
+vrrp_instance OTHER {{
+\tinterface {SECOND}
+\tstate BACKUP
+\tvirtual_router_id 78
+\tadvert_int 1
+\tvirtual_ipaddress {{
+\t\t{SECOND_VIP}/24
+\t}}
+}}
+vrrp_sync_group BOTH {{
+\tgroup {{
+\t\tPAIR
+\t\tOTHER
+\t}}
+}}
+"""
+
+
+@check(*edited("targets.py", "confs.update(_conf(config, device, name))", "pass"))
+def several_uplinks_in_a_sync_group() -> None:
+    """Each uplink gets a dummy, whose conf goes again with revert; the group stays master as one."""
+    with lan.second_uplink():
+        lan.start(lan.instance() + OTHER)
+        host.wait_for("the group is master", lambda: host.holds(SECOND_VIP, SECOND))
+        with lan.pinging(SECOND_VIP) as seen:
+            said = done("adopt --yes")
+            assert on(DUMMY)
+            conf = host.CONFS / f"keepalived-{SECOND}.conf"
+            assert "Name=keepalived1" in conf.read_text(), said
+            assert host.holds(SECOND_VIP, "keepalived1")
+            assert not host.holds(SECOND_VIP, SECOND)
+            done("revert --yes")
+            assert host.holds(SECOND_VIP, SECOND)
+            assert not conf.exists()
+            assert not host.flags("keepalived1")
+        unnoticed(seen)
+        lan.start(lan.instance())
+
+
+@check(*edited("rewrite.py", "pins.pin(document, contents, facts) if wish.pin", "() if wish.pin"))
+def native_ipv6_needs_its_link_local_address_pinned() -> None:
+    """keepalived goes to FAULT when the link-local address goes, unless mcast_src_ip names it."""
+    run("systemctl stop keepalived")
+    host.write(CONF, lan.instance(vip4=f"{VIP6}/64", vip6=""))
+    run("systemctl start keepalived")
+    held = lambda device: f" {VIP6}/" in run(f"ip -6 -o address show dev {device}")  # noqa: E731
+    host.wait_for("the VIP is there", lambda: held(UPLINK))
+    done("adopt --yes")
+    assert held(DUMMY)
+    shown = run(f"ip -6 -o address show dev {UPLINK} scope link")
+    local = shown.split()[3].removesuffix("/64")
+    cursor = host.cursor()
+    run(f"ip address del {local}/64 dev {UPLINK}")
+    host.time.sleep(3)
+    run(f"ip address add {local}/64 dev {UPLINK} nodad")
+    entered = host.journal(f"-u keepalived --after-cursor='{cursor}'")
+    assert "Entering" not in entered, entered
+    assert held(DUMMY)
+    assert f"mcast_src_ip {local}" in CONF.read_text()
