@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import adopt_lan as lan
 import host
 from adopt_lan import CONF, OWN4, PEER4, SECOND, SECOND_VIP, UPLINK, VIP4, VIP6, command, done, on
@@ -82,6 +84,25 @@ def routes_stay() -> None:
         done("revert --yes")
         assert run("ip route show proto keepalived; ip rule show") == wanted
     unnoticed(seen)
+
+
+@check(*edited("foreign.py", "if not _HINT.search(text):", "if True:"))
+def routes_and_rules_outlive_networkd() -> None:
+    """adopt says what it does about them; networkd drops none, from its first restart on."""
+    lan.start(lan.instance(more=lan.ROUTES))
+    said = done("adopt --yes")
+    assert f"virtual_routes at {CONF}:8" in said, said
+    wanted = run("ip route show proto keepalived; ip rule show")
+    assert len(re.findall(VIP4, wanted)) == 3, wanted
+    cursor = host.cursor()
+    for event in ("systemctl restart systemd-networkd", f"networkctl reconfigure {UPLINK}"):
+        run(event)
+        host.wait_for(
+            "networkd is done", lambda: "(configured)" in run(f"networkctl status {UPLINK}")
+        )
+        host.time.sleep(2)
+        assert run("ip route show proto keepalived; ip rule show") == wanted, event
+    assert "Entering" not in host.journal(f"-u keepalived --after-cursor='{cursor}'")
 
 
 @check(*edited("transaction.py", "_prove(host, before, what.vips, held)", "pass"))
