@@ -105,10 +105,13 @@ def left_behind(facts: Facts) -> Iterator[Found]:
     for vip in facts.seen.vips:
         if not vip.held or not vip.certain:
             continue
+        mend = f"ip address del {vip.address}/{vip.prefix} dev {vip.device}"
         if not vip.instance:
             if _is_explained(vip, facts):
                 continue
             why = "no vrrp_instance has it"
+            if runs:  # it may be of a keepalived.conf that was not read again yet
+                mend = f"systemctl reload keepalived; if that leaves it, {mend}"
         elif not runs:
             why = "keepalived does not run"
         elif vip.due is False:
@@ -117,7 +120,6 @@ def left_behind(facts: Facts) -> Iterator[Found]:
             why = f"to keepalived {vip.instance} is {state}"
         else:
             continue
-        mend = f"ip address del {vip.address}/{vip.prefix} dev {vip.device}"
         yield Found(f"{_shown(vip)} is on {vip.device}, and {why}", mend, vip.where)
 
 
