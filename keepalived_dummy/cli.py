@@ -236,10 +236,13 @@ def run_status(options: argparse.Namespace) -> int:
 
 def run_check(options: argparse.Namespace) -> int:
     """Exit status as monitoring expects it: 0 ok, 1 warning, 2 critical, 3 could not tell."""
-    from keepalived_dummy import check
+    from keepalived_dummy import check, keepalived
 
+    path = _absolute(options.config)
     try:
-        return check.run(_absolute(options.config), options.json, options.probe)
+        if path != keepalived.CONFIG and not path.exists():
+            raise UserError(f"--config: {path} is not there")
+        return check.run(path, options.json, options.probe)
     except (UserError, OSError) as error:
         complain(str(error))
         return check.UNKNOWN

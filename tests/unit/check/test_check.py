@@ -69,6 +69,17 @@ def test_what_fails_is_unknown(
     assert "no" in capsys.readouterr().err
 
 
+def test_a_configuration_that_is_not_there_is_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A monitoring of nothing would find nothing."""
+    assert main(["check", "--config", str(tmp_path / "absent")]) == check.UNKNOWN
+    assert capsys.readouterr() == (
+        "",
+        f"keepalived-dummy: --config: {tmp_path}/absent is not there\n",
+    )
+
+
 @pytest.mark.parametrize(("later", "exit_status"), [(HEALTHY, 0), (DOWN, 2), (FAULT, 2)])
 def test_what_passes_is_looked_for_twice(
     later: Facts, exit_status: int, monkeypatch: pytest.MonkeyPatch
