@@ -37,7 +37,7 @@ PYTHON_FILES = keepalived_dummy sbin tests debian/tests
 step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
-.PHONY: force help setup lint unit deb lintian images reproducible autopkgtest autopkgtest-dsc examples \
+.PHONY: force help setup lint unit deb lintian images reproducible autopkgtest autopkgtest-dsc examples turns \
 	test demo bench acceptance repo install debianize clean
 
 help: ## this list
@@ -77,6 +77,7 @@ lint: $(VENV)/ready-$(RUFF)-$(MYPY) ## ruff, mypy --strict, shellcheck
 	@$(VENV)/bin/mypy keepalived_dummy
 	@$(VENV)/bin/mypy tests/unit tests/bench
 	@$(VENV)/bin/mypy tests/guest/run
+	@MYPYPATH=tests/fleet:debian/tests $(VENV)/bin/mypy tests/fleet
 	@MYPYPATH=tests/acceptance $(VENV)/bin/mypy tests/demo
 	@shellcheck -x -P SCRIPTDIR $(SHELL_SCRIPTS)
 	@echo "lint: clean"
@@ -100,10 +101,15 @@ $(EXAMPLES_READY): | build
 examples: $(EXAMPLES_READY) ## ansible-lint, yamllint and the schemas of pipelines on examples/
 	$(call step,examples)
 	@cd examples/ansible && PATH="$(CURDIR)/$(EXAMPLES_VENV)/bin:$$PATH" PYTHONWARNINGS=ignore ansible-lint --offline --nocolor --profile production
-	@$(EXAMPLES_VENV)/bin/yamllint --strict -d '{extends: default, rules: {line-length: {max: 120}}}' examples debian/salsa-ci.yml
+	@$(EXAMPLES_VENV)/bin/yamllint --strict -d '{extends: default, rules: {line-length: {max: 120}}}' \
+	  examples/ansible examples/ci debian/salsa-ci.yml
 	@$(EXAMPLES_VENV)/bin/check-jsonschema --builtin-schema vendor.gitlab-ci examples/ci/gitlab-ci.yml debian/salsa-ci.yml
 	@$(EXAMPLES_VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows examples/ci/github.yml
 	@echo "examples: clean"
+
+turns: $(EXAMPLES_READY) ## examples/ansible over several clusters of doubles: who has its turn when
+	$(call step,turns)
+	@$(PYTHON) -m pytest -q -p no:cacheprovider tests/fleet
 
 unit: build $(PROMTOOL) ## unit tests
 	$(call step,unit tests)
