@@ -92,7 +92,9 @@ def _lost(instance: Instance, vip: Address, device: str) -> Iterator[str]:
     """What can't be kept."""
     for keyword, value in vip.options:
         said = f"{keyword.text} {value.text if value else ''}"
-        if keyword.text in _LOST and said != "scope global":
+        if _is_derived(keyword, value):
+            yield f"{vip.where}: {vip.address}: {said} goes, with /32 there is no broadcast address"
+        elif keyword.text in _LOST and said != "scope global":
             yield f"{vip.where}: {vip.address}: {said} {_LOST[keyword.text]}"
     tracked = {line.words[0].text for line in instance.track_interface}
     tracked |= {instance.interface.text} if instance.interface else set()
@@ -102,6 +104,11 @@ def _lost(instance: Instance, vip: Address, device: str) -> Iterator[str]:
             f"{vip.where}: {vip.address}: keepalived no longer goes to FAULT with {device}; where it"
             f" should, write {device} into track_interface"
         )
+
+
+def _is_derived(keyword: Word, value: Word | None) -> bool:
+    """A broadcast address by the prefix length, for which keepalived refuses /32 (alloc_ipaddress())."""
+    return keyword.text in ("brd", "broadcast") and value is not None and value.text in ("+", "-")
 
 
 def _is_no_uplink(device: str, facts: Facts) -> bool:
@@ -184,10 +191,19 @@ def rewrite(contents: Contents, moving: Moving, targets: Targets) -> Iterator[Ed
         whole = f"{vip.address}/{longest(vip)}".encode()
         yield _replace(first, b'"%s"' % whole if raw.startswith(b'"') else whole)
         name = targets.names.get(device, device).encode()
+        for keyword, value in vip.options:
+            if value is not None and _is_derived(keyword, value):
+                yield _take_out(words, keyword, value)
         if vip.device is not None:
             yield _replace(vip.device, name)
         else:
             yield Edit(last.path, last.line, last.end - 1, last.end - 1, b" dev " + name)
+
+
+def _take_out(words: tuple[Word, ...], keyword: Word, value: Word) -> Edit:
+    """An option with the blanks before it."""
+    before = words[words.index(keyword) - 1]
+    return Edit(value.path, value.line, before.end - 1, value.end - 1, b"")
 
 
 def _replace(word: Word, text: bytes) -> Edit:
