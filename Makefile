@@ -7,8 +7,11 @@ GIT := git -c safe.directory='*'
 PYTHON := /usr/bin/python3
 SUITES ?= trixie
 SUITE ?= trixie
-# `make test` runs every test of debian/tests/control on this one, and on the others what each release has to show.
+# `make test` runs on every release what each has to show, and on this one more; `make autopkgtest` all of
+# debian/tests/control. LAN_PARTS: those of debian/tests/on-a-lan to run, else all.
 IN_DEPTH ?= trixie
+DEPTH_TESTS ?= on-a-host on-a-lan
+DEPTH_LAN_PARTS ?= wire way-out
 ACCEPTANCE ?= bookworm noble trixie sid
 VERSION := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
 DEB := dist/keepalived-dummy_$(VERSION)_all.deb
@@ -152,7 +155,7 @@ autopkgtest: $(DEB) ## the package's own tests, or those named in TESTS, in a gu
 	$(call packages,$(GUEST_PACKAGES))
 	@rm -rf build/tree && mkdir -p build/tree
 	@$(call tree,build/tree)
-	@tests/guest/autopkgtest $(SUITE) build/tree $(DEB) $(if $(TESTS),-- $(TESTS:%=--test-name=%))
+	@tests/guest/autopkgtest $(SUITE) build/tree $(DEB) -- $(TESTS:%=--test-name=%) $(if $(LAN_PARTS),"--env=LAN_PARTS=$(LAN_PARTS)")
 
 # Side by side, as each is the work of one core.
 images: build
@@ -168,8 +171,8 @@ autopkgtest-dsc: $(DEB) ## the same as a distribution runs them: from the source
 
 test: lint unit lintian images ## all of it, on each of SUITES
 	@for suite in $(SUITES); do \
-	  if [ $$suite = $(IN_DEPTH) ]; then tests=""; else tests=on-a-host; fi; \
-	  $(MAKE) --no-print-directory autopkgtest SUITE=$$suite TESTS="$(or $(TESTS),$$tests)" || exit 1; done
+	  if [ $$suite = $(IN_DEPTH) ]; then tests="$(DEPTH_TESTS)"; else tests=on-a-host; fi; \
+	  $(MAKE) --no-print-directory autopkgtest SUITE=$$suite TESTS="$$tests" LAN_PARTS="$(DEPTH_LAN_PARTS)" || exit 1; done
 	$(call step,all passed on $(SUITES))
 
 demo: $(DEB) ## the job side by side, in a guest of SUITE with clients pinging
