@@ -177,7 +177,14 @@ def live() -> None:
         run("systemctl restart keepalived-dummy.service")
     if not (is_active("keepalived.service") and holds(VIP)):
         keepalived_up()
+    # The first clsact of an uplink can cost a ping (README, Limits), so not within a check.
+    wait_for("the uplink is wired", wired)
     wait_for("the client reaches the VIP", reachable)
+
+
+def wired() -> bool:
+    """Whether the uplink has filters of ours: each bears our mark."""
+    return "cookie 6b646d79" in run(f"tc filter show dev {UPLINK} ingress", check=False)
 
 
 def reachable(vip: str = VIP) -> bool:
