@@ -40,7 +40,7 @@ def _outage(client: Client) -> str:
 def _row(cell: Cell) -> tuple[str, ...]:
     lost = (f"{it.lost} of {it.sent}" for it in (cell.ipv4, cell.ipv6))
     lost4, lost6 = lost
-    states = " ".join(cell.transitions) or f"none, {cell.state}"
+    states = " ".join(cell.transitions) or ", ".join(filter(None, ("none", cell.state)))
     outages = _outage(cell.ipv4), _outage(cell.ipv6)
     return (cell.approach, cell.uplink, cell.event, lost4, outages[0], lost6, outages[1], states)
 

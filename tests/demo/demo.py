@@ -122,7 +122,7 @@ def measure(bed: Testbed, approach: Approach, uplink: str, event: str, started: 
     ipv4, ipv6 = (client(it.stop()) for it in clients)
     state = transitions(started)[-1:]
     cell = Cell(approach.name, uplink, event, ipv4, ipv6, transitions(cursor), "".join(state))
-    states = " ".join(cell.transitions) or f"none, {cell.state}"
+    states = " ".join(cell.transitions) or ", ".join(filter(None, ("none", cell.state)))
     say(f"    {event}: {ipv4.lost} of {ipv4.sent} lost, IPv6 {ipv6.lost}; transitions: {states}")
     return cell
 
