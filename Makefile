@@ -19,7 +19,7 @@ MYPY := 2.4.1
 # What a step needs of Debian's packages.
 BUILD_PACKAGES := build-essential debhelper devscripts dh-python dpkg-dev git lintian pybuild-plugin-pyproject \
 	python3-all python3-hypothesis python3-jinja2 python3-jsonschema python3-prometheus-client python3-pyroute2 \
-	python3-pytest python3-setuptools
+	python3-pytest python3-setuptools systemd
 LINT_PACKAGES := python3-venv shellcheck
 UNIT_PACKAGES := man-db mandoc python3-stdeb python3-yaml
 REPRODUCIBLE_PACKAGES := disorderfs faketime locales-all reprotest
