@@ -9,6 +9,7 @@ from typing import NamedTuple
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived.document import Condition
 
+BACKSLASH = "a backslash at the end of a line that is no definition joins nothing"
 _ESCAPES = re.compile(rb'(\\[#!])|\\.|"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 
@@ -73,4 +74,6 @@ def unescaped(line: Line) -> Line:
     bare = text.rstrip(b"\\")
     if (len(text) - len(bare)) % 2:  # the blanks before it go
         text = text[:-1].rstrip(b" \t") + b"\\"
-    return line if text == line.text else line._replace(text=text, exact=False)
+    if text == line.text:
+        return line
+    return line._replace(text=text, exact=False).noted(BACKSLASH, "")

@@ -12,7 +12,7 @@ from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived.definitions import Definitions
 from keepalived_dummy.keepalived.document import Builder, Statement, Word
 from keepalived_dummy.keepalived.includes import Files
-from keepalived_dummy.keepalived.line import Line, decoded, shown, unescaped
+from keepalived_dummy.keepalived.line import BACKSLASH, Line, decoded, shown, unescaped
 from keepalived_dummy.keepalived.stack import OpenFile, Stack
 from keepalived_dummy.keepalived.tokens import (
     CONDITION,
@@ -33,7 +33,6 @@ _BRACES = re.compile(rb'[{}]|"[^"]*"|"')
 
 _CUT = f"a line of more than {LONGEST - 1} bytes, which keepalived takes for several"
 _NUL = "a line with a NUL, which keepalived does not read"
-_BACKSLASH = "a backslash at the end of a line that is no definition joins nothing"
 
 
 class Reader:
@@ -123,8 +122,8 @@ class Reader:
         found = next((m for m in _BRACES.finditer(text) if m[0] in (b"{", b"}", b'"')), None)
         at = found.start() if found and found[0] != b'"' else len(text)
         if at == len(text) and (at - len(text.rstrip(b"\\"))) % 2:
-            self.problems.append(line.problem(_BACKSLASH))
-            line = line.noted("", _BACKSLASH)
+            self.problems.append(line.problem(BACKSLASH))
+            line = line.noted("", BACKSLASH)
         if text[max(at - 1, 0) : at + 1] == b"${":
             wrong = "the brace after a $ with no such definition: keepalived takes it for a block's"
             self.problems.append(line.problem(wrong))

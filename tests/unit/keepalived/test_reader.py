@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_tokens import CONFIGURATIONS
 
@@ -68,6 +68,7 @@ def test_any_bytes_are_read(data: bytes, more: bytes) -> None:
 
 @settings(deadline=None)  # the machine may be busy
 @given(CONFIGURATIONS)
+@example(b"{ \\")
 def test_a_literal_word_stands_where_it_says(data: bytes) -> None:
     """Reader and tokens agree: a literal word is one token, or some that touch each other."""
     lines = data.split(b"\n")
