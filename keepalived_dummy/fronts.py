@@ -12,16 +12,15 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from keepalived_dummy import netlink
+from keepalived_dummy import netlink, tc
 from keepalived_dummy.facts import Front
-from keepalived_dummy.netlink import attributes, find
-from keepalived_dummy.wire import MARK, PREF
+from keepalived_dummy.netlink import ACTIONS, attributes, find
+from keepalived_dummy.wire import PREF
 
 _TCA_OPTIONS, _TCA_ACT_KIND, _TCA_ACT_OPTIONS = 2, 1, 2
 _TC_ACT_UNSPEC, _TC_ACT_PIPE = -1, 3
 _ETH_P_ALL, _ETH_P_ARP, _ETH_P_IPV6 = 0x0003, 0x0806, 0x86DD
-_ACTIONS = {"u32": 7, "flower": 3, "matchall": 2}
-_U32_SEL, _U32_NODE = 5, 0xFFF
+_U32_SEL = 5
 _SELECTOR = struct.Struct("=BBBxHHhhI")  # tc_u32_sel up to its keys
 _KEY = struct.Struct("=IIii")
 # Of flower: class, actions, flags, count in hardware, which match nothing; then EtherType and IP protocol.
@@ -47,9 +46,7 @@ def find_fronts(uplink: str, bodies: list[bytes], arp: bool) -> Iterator[Front]:
     """Those among the RTM_NEWTFILTERs of an ingress; `arp`: ARP requests have to reach the wire too."""
     for body in bodies:
         item = netlink.filter_of(body)
-        if item.pref >= PREF or item.chain or any(c.startswith(MARK) for c in item.cookies):
-            continue
-        if not _is_filter(item):
+        if item.pref >= PREF or item.chain or not item.matches or tc.is_ours(item):
             continue
         for protocol in (_ETH_P_IPV6, *((_ETH_P_ARP,) if arp else ())):
             if item.protocol not in (_ETH_P_ALL, protocol):
@@ -60,16 +57,12 @@ def find_fronts(uplink: str, bodies: list[bytes], arp: bool) -> Iterator[Front]:
                 break
 
 
-def _is_filter(item: netlink.Filter) -> bool:
-    return bool(item.handle & _U32_NODE if item.kind == "u32" else item.handle)
-
-
 def _takes(item: netlink.Filter, body: bytes, protocol: int) -> bool | None:
     """True: it surely does; False: a program decides; None: it does not, or that can't be told."""
     if item.kind == "bpf":
         return False
     options = dict(attributes(find(body[20:], _TCA_OPTIONS) or b""))
-    if item.kind not in _ACTIONS or not _ends(options.get(_ACTIONS[item.kind])):
+    if item.kind not in ACTIONS or not _ends(options.get(ACTIONS[item.kind])):
         return None
     if item.kind == "u32":
         met = _u32(options, protocol)

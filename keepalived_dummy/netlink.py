@@ -33,7 +33,8 @@ CLSACT_INGRESS, CLSACT_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _TCA_KIND, _TCA_OPTIONS, _TCA_CHAIN = 1, 2, 11
 _TCA_ACT_STATS, _TCA_ACT_COOKIE = 4, 6
 _TCA_STATS_BASIC, _TCA_STATS_PKT64 = 1, 8  # linux/gen_stats.h
-_ACTIONS = {
+_U32_NODE = 0xFFF  # a u32 handle without these bits is a hash table (linux/pkt_cls.h)
+ACTIONS = {
     "u32": 7,
     "flower": 3,
     "matchall": 2,
@@ -78,6 +79,11 @@ class Filter(NamedTuple):
     cookies: tuple[bytes, ...]
     frames: int = 0
     octets: int = 0
+
+    @property
+    def matches(self) -> bool:
+        """Whether it is a filter itself, not the head of its preference nor a hash table."""
+        return bool(self.handle & _U32_NODE if self.kind == "u32" else self.handle)
 
 
 # Reading
@@ -160,7 +166,7 @@ def filter_of(body: bytes) -> Filter:
     a = dict(attributes(body, _TC.size))
     kind = text(a.get(_TCA_KIND, b""))
     chain = u32(a[_TCA_CHAIN]) if _TCA_CHAIN in a else 0
-    found = find(a.get(_TCA_OPTIONS, b""), _ACTIONS[kind]) if kind in _ACTIONS else None
+    found = find(a.get(_TCA_OPTIONS, b""), ACTIONS[kind]) if kind in ACTIONS else None
     actions = [action for _, action in attributes(found or b"")]
     cookies = (find(action, _TCA_ACT_COOKIE) for action in actions)
     return Filter(

@@ -16,7 +16,6 @@ from keepalived_dummy.wire import MARK, Filter, Wire
 _RTM_GETQDISC = 38
 _TC_H_CLSACT = 0xFFFFFFF1  # the parent of both clsact and ingress (linux/pkt_sched.h)
 _DIRECTIONS = {netlink.CLSACT_INGRESS: "ingress", netlink.CLSACT_EGRESS: "egress"}
-_U32_NODE = 0xFFF  # a u32 handle without these bits is a hash table (linux/pkt_cls.h)
 _PROTOCOLS = {0x0806: "arp", 0x86DD: "ipv6", 0x0800: "ip", 0x0003: "all", 0x8100: "802.1Q"}
 
 
@@ -52,7 +51,7 @@ def read() -> State:
             if kind == "clsact" or parent == netlink.CLSACT_INGRESS
             for message in _filters(sock, index, parent)
         ]
-    return State(qdiscs, tuple(item for item in found if _is_filter(item)))
+    return State(qdiscs, tuple(item for item in found if item.matches))
 
 
 def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset()) -> Result:
@@ -63,7 +62,7 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     """
     result = Result()
     state = read()
-    ours = [item for item in state.filters if _is_ours(item)]
+    ours = [item for item in state.filters if is_ours(item)]
     wanted = {item.place: item for item in wire.filters}
     right = {place(item) for item in ours if _is_right(item, wanted.get(place(item)))}
     stale = [item for item in ours if place(item) not in right]
@@ -111,12 +110,8 @@ def _filters(sock: socket.socket, index: int, parent: int) -> list[netlink.Messa
         return []
 
 
-def _is_filter(item: netlink.Filter) -> bool:
-    """A filter itself, not the head of its preference nor a hash table."""
-    return bool(item.handle & _U32_NODE if item.kind == "u32" else item.handle)
-
-
-def _is_ours(item: netlink.Filter) -> bool:
+def is_ours(item: netlink.Filter) -> bool:
+    """Whether it bears our mark."""
     return any(cookie.startswith(MARK) for cookie in item.cookies)
 
 
