@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import re
 import socket
@@ -87,31 +88,26 @@ def assemble(s: Sources) -> Observation:
 def _dummies(s: Sources) -> Iterator[Dummy]:
     for wanted in s.config.dummies:
         link = s.host.links.get(wanted.name)
-        bare = Dummy(
+        made = Dummy(
             wanted.name,
             wanted.path,
             s.found.names[wanted.name],
             _wire(wanted.name, wanted.wire, s),
             wanted.way_out,
         )
-        if link is None:
-            yield bare
-            continue
-        yield Dummy(
-            bare.name,
-            bare.path,
-            bare.uplinks,
-            bare.wire,
-            bare.way_out,
-            link.ifindex,
-            link.kind,
-            bool(link.flags & IFF_UP),
-            not link.flags & IFF_NOARP,
-            link.mtu,
-            link.mac.hex(":"),
-            _maker(link.alias, s.networkd.get(link.name, False)),
-            s.networks.get(link.ifindex),
-        )
+        if link is not None:
+            made = dataclasses.replace(
+                made,
+                index=link.ifindex,
+                kind=link.kind,
+                up=bool(link.flags & IFF_UP),
+                arp=not link.flags & IFF_NOARP,
+                mtu=link.mtu,
+                mac=link.mac.hex(":"),
+                maker=_maker(link.alias, s.networkd.get(link.name, False)),
+                network=s.networks.get(link.ifindex),
+            )
+        yield made
 
 
 def _maker(alias: str, networkd: bool) -> str:

@@ -14,9 +14,13 @@ class Problem:
     line: int
     message: str
 
+    @property
+    def where(self) -> str:
+        """FILE:LINE, or FILE."""
+        return f"{self.path}:{self.line}" if self.line else self.path
+
     def __str__(self) -> str:
-        where = f"{self.path}:{self.line}" if self.line else self.path
-        return f"{where}: {self.message}"
+        return f"{self.where}: {self.message}"
 
 
 class UserError(Exception):

@@ -14,6 +14,7 @@ from pathlib import Path
 from keepalived_dummy import (
     assembly,
     firewall,
+    foreign,
     fronts,
     iptables,
     kernel,
@@ -29,7 +30,6 @@ from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.observed import Network, Observation, Unseen
 
 ROOT = Path("/")
-_LINKS = Path("run/systemd/netif/links")
 _KEYS = ("arp_ignore", "arp_filter", "rp_filter")
 _USUAL_RULES = frozenset((0, 32766, 32767))  # ip-rule(8): those of every host
 _TIMEOUT = 60.0
@@ -83,20 +83,12 @@ class _Looking:
     def networks(self) -> Iterator[tuple[str, tuple[Network, list[Path]]]]:
         """networkd's word on each interface, and the files it goes by."""
         for name, link in self.sources.host.links.items():
-            try:
-                lines = (ROOT / _LINKS / str(link.ifindex)).read_text().splitlines()
-            except OSError:
-                continue
-            values = dict(line.split("=", 1) for line in lines if "=" in line)
-            file = values.get("NETWORK_FILE", "")
-            drop_ins = values.get("NETWORK_FILE_DROPINS", "").split()
-            paths = [Path(path) for path in (file, *drop_ins) if path]
-            yield name, (Network(file, values.get("ADMIN_STATE", "")), paths)
+            if (said := observe.networkd(link.ifindex)) is not None:
+                yield name, said
 
     def kept(self, networks: dict[str, tuple[Network, list[Path]]]) -> frozenset[str]:
         """Where networkd keeps the addresses of others. Before 257 it does not, whatever its files say."""
-        found = re.match(r"systemd (\d+)", _said("systemctl", "--version") or "")
-        if not found or int(found[1]) < 257:
+        if (foreign.release(ROOT) or 0) < 257:
             return frozenset()
         return frozenset(name for name, (_, paths) in networks.items() if others.keeps(paths))
 

@@ -89,10 +89,14 @@ class Facts:
     chains: tuple[Chain, ...] = ()
     gateways: tuple[Gateway, ...] | None = None
     keepalived: tuple[int, ...] | None = None
-    networkd: int | None = None
     after: frozenset[str] | None = None
     answers: tuple[Answer, ...] = ()
     unseen: tuple[Unseen, ...] = ()
+
+    @property
+    def ours(self) -> frozenset[str]:
+        """The names of the dummies that a conf asks for."""
+        return frozenset(one.name for one in self.seen.dummies)
 
     @property
     def dummies(self) -> Iterator[Dummy]:

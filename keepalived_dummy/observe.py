@@ -38,7 +38,7 @@ from keepalived_dummy.observed import Network, Observation, Unseen
 from keepalived_dummy.state import VERSION
 
 ROOT = Path("/")
-_LINKS = Path("/run/systemd/netif/links")  # networkd's, by interface index
+_LINKS = Path("run/systemd/netif/links")  # networkd's, by interface index
 _IGMP6 = Path("/proc/net/igmp6")
 _DENIED = os.strerror(13)
 
@@ -136,12 +136,20 @@ def _networks(host: links.Host, found: uplinks.Uplinks) -> Iterator[tuple[int, N
     """networkd's word on dummies and uplinks; nothing where it does not run."""
     for name in sorted((found.every | found.names.keys()) & host.links.keys()):
         index = host.links[name].ifindex
-        try:
-            lines = (_LINKS / str(index)).read_text().splitlines()
-        except OSError:
-            continue
-        values = dict(line.split("=", 1) for line in lines if "=" in line)
-        yield index, Network(values.get("NETWORK_FILE", ""), values.get("ADMIN_STATE", ""))
+        if (said := networkd(index)) is not None:
+            yield index, said[0]
+
+
+def networkd(index: int) -> tuple[Network, list[Path]] | None:
+    """Its word on a link, and the files it goes by; None where it does not run or does not know the link."""
+    try:
+        lines = (ROOT / _LINKS / str(index)).read_text().splitlines()
+    except OSError:
+        return None
+    values = dict(line.split("=", 1) for line in lines if "=" in line)
+    file = values.get("NETWORK_FILE", "")
+    paths = [file, *values.get("NETWORK_FILE_DROPINS", "").split()]
+    return Network(file, values.get("ADMIN_STATE", "")), [Path(path) for path in paths if path]
 
 
 def _members() -> frozenset[tuple[int, bytes]]:

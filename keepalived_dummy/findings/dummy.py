@@ -82,7 +82,7 @@ def managed(facts: Facts) -> Iterator[Found]:
 )
 def without_conf(facts: Facts) -> Iterator[Found]:
     """VIPs on a dummy that somebody made by hand."""
-    ours = {one.name for one in facts.seen.dummies}
+    ours = facts.ours
     wheres: dict[str, str] = {}
     for vip in facts.seen.vips:
         link = facts.links.get(vip.device)

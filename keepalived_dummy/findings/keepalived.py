@@ -103,7 +103,7 @@ def in_fault(facts: Facts) -> Iterator[Found]:
 
 def _on_dummies(facts: Facts) -> Iterator[Instance]:
     """The instances with VIPs on dummies of ours."""
-    dummies = {dummy.name for dummy in facts.seen.dummies}
+    dummies = facts.ours
     for one in facts.document.model.instances:
         devices = {vip.device.text for vip in one.vips if vip.device and vip.certain}
         if devices & dummies and not alone(one):

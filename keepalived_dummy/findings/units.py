@@ -33,11 +33,10 @@ def daemon(facts: Facts) -> Iterator[Found]:
 def netdev_twice(facts: Facts) -> Iterator[Found]:
     """A .netdev of somebody else with the Name= of a dummy of ours."""
     own = {(one.name, names(_stem(one.path))[0]) for one in facts.seen.dummies}
-    known = {name for name, _ in own}
     written = {one.name for one in facts.netplan}
     for one in facts.netdevs:
         base = posixpath.basename(one.path)
-        if one.name not in known or (one.name, base) in own:
+        if one.name not in facts.ours or (one.name, base) in own:
             continue
         if one.name in written and base.startswith("10-netplan-"):
             continue  # dummy-in-netplan says so
@@ -66,9 +65,8 @@ def in_network_manager(facts: Facts) -> Iterator[Found]:
 
 
 def _of_others(facts: Facts, who: str, mend: str) -> Iterator[Found]:
-    known = {one.name for one in facts.seen.dummies}
     for one in facts.netplan if who == "netplan" else facts.network_manager:
-        if one.name in known:
+        if one.name in facts.ours:
             what = f"{one.name} is {who}'s too"
             yield Found(what, mend.format(where=one.where), one.where)
 
@@ -82,9 +80,8 @@ def conf_twice(facts: Facts) -> Iterator[Found]:
     """Two of our files for one name."""
     for one in facts.problems:
         if TAKEN in one.message:
-            where = f"{one.path}:{one.line}" if one.line else one.path
             mend = f"rm {one.path}, or another Name= in it; then keepalived-dummy apply"
-            yield Found(one.message, mend, where)
+            yield Found(one.message, mend, one.where)
 
 
 @hazard(
@@ -96,8 +93,7 @@ def conf_wrong(facts: Facts) -> Iterator[Found]:
     """A conf with an error."""
     for one in facts.problems:
         if TAKEN not in one.message:
-            where = f"{one.path}:{one.line}" if one.line else one.path
-            yield Found(one.message, f"mend {one.path}, then keepalived-dummy apply", where)
+            yield Found(one.message, f"mend {one.path}, then keepalived-dummy apply", one.where)
 
 
 def _stem(path: str) -> str:

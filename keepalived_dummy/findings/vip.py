@@ -19,7 +19,7 @@ _ADOPT = "keepalived-dummy adopt"
 )
 def on_managed_interface(facts: Facts) -> Iterator[Found]:
     """What this package is for. From networkd 257 on, KeepConfiguration= keeps it as well."""
-    dummies = {one.name for one in facts.seen.dummies}
+    dummies = facts.ours
     vmac = _with_interface_of_their_own(facts)
     for vip in facts.seen.vips:
         network = facts.networks.get(vip.device)
@@ -37,7 +37,7 @@ def on_managed_interface(facts: Facts) -> Iterator[Found]:
 )
 def prefix(facts: Facts) -> Iterator[Found]:
     """On a dummy it is /32 or /128."""
-    dummies = {one.name for one in facts.seen.dummies}
+    dummies = facts.ours
     for vip in facts.seen.vips:
         longest = 32 if vip.family == 4 else 128
         if vip.device in dummies and vip.certain and vip.prefix < longest:
@@ -52,7 +52,7 @@ def prefix(facts: Facts) -> Iterator[Found]:
 )
 def not_tracked(facts: Facts) -> Iterator[Found]:
     """`no_track` on its line."""
-    dummies = {one.name for one in facts.seen.dummies}
+    dummies = facts.ours
     for instance in facts.document.model.instances:
         for line in instance.vips:
             word = next((o.keyword for o in line.options if o.keyword.text == "no_track"), None)
@@ -69,7 +69,7 @@ def not_tracked(facts: Facts) -> Iterator[Found]:
 )
 def device_missing(facts: Facts) -> Iterator[Found]:
     """`dev` of an interface that is not there and that no conf makes."""
-    dummies = {one.name for one in facts.seen.dummies}
+    dummies = facts.ours
     vmac = _with_interface_of_their_own(facts)
     for vip in facts.seen.vips:
         absent = vip.device and vip.device not in facts.links and vip.device not in dummies
