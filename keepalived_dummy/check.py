@@ -13,6 +13,7 @@ from keepalived_dummy import evidence
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings import Finding, Severity, judge
 from keepalived_dummy.observed import Unseen
+from keepalived_dummy.table import count
 
 VERSION = 1  # of the JSON: of one version, keys are added and none is changed or taken away
 UNKNOWN = 3
@@ -54,7 +55,7 @@ def lines(found: tuple[Finding, ...], facts: Facts) -> list[str]:
     if not said:
         vips, dummies = len(facts.seen.vips), len(facts.seen.dummies)
         said.append(
-            f"OK {_many(vips, 'VIP')}, {_many(dummies, 'dummy', 'dummies')}, no hazard found"
+            f"OK {count(vips, 'VIP')}, {count(dummies, 'dummy', 'dummies')}, no hazard found"
         )
     return said
 
@@ -63,10 +64,6 @@ def text(one: Finding) -> str:
     """SEVERITY NAME WHERE: WHAT: WHY; mend: COMMAND."""
     where = f" {one.where}" if one.where else ""
     return f"{one.severity.name} {one.name}{where}: {one.what}: {one.why}; mend: {one.mend}"
-
-
-def _many(number: int, one: str, several: str = "") -> str:
-    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def shown(found: tuple[Finding, ...], unseen: tuple[Unseen, ...]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _wire(dummy: Dummy) -> str:
         return "off (Wire=no)"
     if wire.state == "none":
         return "none, there is no uplink to be wired to"
-    counted = f"{_count(wire.frames_out, 'frame')} out, {wire.frames_in} in"
+    counted = f"{count(wire.frames_out, 'frame')} out, {wire.frames_in} in"
     lacking = f", not there: {'; '.join(wire.lacking)}" if wire.lacking else ""
     return f"{wire.state}, {counted}{lacking}"
 
@@ -107,7 +107,7 @@ def _wire(dummy: Dummy) -> str:
 def _others(seen: Observation, dummies: set[str], style: Style) -> Iterator[str]:
     vips = [vip for vip in seen.vips if vip.device not in dummies]
     if vips:
-        yield _head("not on a dummy", _count(len(vips), "VIP"), _WARN, style)
+        yield _head("not on a dummy", count(len(vips), "VIP"), _WARN, style)
         rows = [
             ((_address(vip), vip.device or "-", _held(vip), _state(vip, seen)), _colour(vip))
             for vip in vips
@@ -145,8 +145,8 @@ def _networkd(network: Network) -> str:
 
 def _way(way: WayOut) -> str:
     now = "not in use" if way.since is None else f"{way.in_use} in use"
-    used = f"used {_count(way.times, 'time')}, {way.seconds:.3f} s" if way.times else "never used"
-    return f"IPv{way.family}: {_count(way.known, 'route')} known, {now}, {used}"
+    used = f"used {count(way.times, 'time')}, {way.seconds:.3f} s" if way.times else "never used"
+    return f"IPv{way.family}: {count(way.known, 'route')} known, {now}, {used}"
 
 
 def _daemon(daemon: Daemon, now: float, style: Style) -> Iterator[str]:
@@ -220,8 +220,9 @@ def _routes(found: list[Route]) -> str:
     return ", ".join(words) or "none"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def count(number: int, one: str, several: str = "") -> str:
+    """How many there are of something."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def _ago(seconds: float) -> str:
