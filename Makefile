@@ -24,6 +24,8 @@ LINT_PACKAGES := python3-venv shellcheck
 UNIT_PACKAGES := man-db mandoc python3-stdeb python3-yaml
 REPRODUCIBLE_PACKAGES := disorderfs faketime locales-all reprotest
 REPO_PACKAGES := gpg gpg-agent reprepro
+FLEET_PACKAGES := dpkg-dev iputils-ping openssh-client
+FIELD_PACKAGES := apt-utils genisoimage piuparts
 GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
 
 # What the package is made of: another digest of it, another build.
@@ -36,11 +38,11 @@ step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
 .PHONY: force help setup lint unit deb lintian images reproducible autopkgtest autopkgtest-dsc examples turns \
-	test demo bench acceptance repo install debianize clean
+	test demo bench acceptance repo field fleet install debianize clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
-	@echo "  SUITES=\"bookworm trixie sid\" make test: on these releases; SUITE=sid make autopkgtest, demo: on this one"
+	@echo "  SUITES=\"bookworm trixie sid\" make test: on these releases; SUITE=sid make autopkgtest, demo, field, fleet: on this one"
 
 # $(1): packages. Installs those that are not there.
 define packages
@@ -77,6 +79,7 @@ lint: $(VENV)/ready-$(RUFF)-$(MYPY) ## ruff, mypy --strict, shellcheck
 	@$(VENV)/bin/mypy tests/guest/run
 	@MYPYPATH=tests/fleet:debian/tests $(VENV)/bin/mypy tests/fleet
 	@MYPYPATH=tests/acceptance $(VENV)/bin/mypy tests/demo
+	@MYPYPATH=tests/field:debian/tests $(VENV)/bin/mypy tests/field/run tests/field/*.py
 	@shellcheck -x -P SCRIPTDIR $(SHELL_SCRIPTS)
 	@echo "lint: clean"
 
@@ -188,6 +191,16 @@ repo: $(DEB) ## a signed apt repository of the package, in dist/repo; SIGN_WITH=
 	$(call packages,$(REPO_PACKAGES))
 	$(call step,repository)
 	@SIGN_WITH="$(SIGN_WITH)" tests/packaging/repository dist/repo dist/*.changes
+
+field: repo ## first boot, apt and the package's whole life on hosts of SUITE; results in docs/evidence/field
+	$(call packages,$(GUEST_PACKAGES) $(FIELD_PACKAGES))
+	$(call step,field on $(SUITE))
+	@tests/field/run --repository dist/repo --results docs/evidence/field $(SUITE) $(FIELD)
+
+fleet: $(DEB) $(EXAMPLES_READY) ## examples/ansible by ansible-playbook on three nodes, guests of SUITE, with a client pinging
+	$(call packages,$(GUEST_PACKAGES) $(FLEET_PACKAGES))
+	$(call step,fleet on $(SUITE))
+	@tests/fleet/run $(SUITE) $(DEB)
 
 install: $(DEB) ## build the package and install it on this very host
 	@apt-get -y install ./$(DEB)
