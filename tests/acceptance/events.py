@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest import run, wait_for
-from testbed import UPLINK, has_addresses, holds
+from testbed import DUMMY, KEEPALIVED, UPLINK, VIP4, VIP6, has_addresses, holds
 
 _DEBS = Path("/srv/debs")  # the guest's own packages of systemd
 _NETPLAN = Path("/etc/netplan")
@@ -122,6 +122,34 @@ EVENTS = (
     Event("netplan try, accepted", lambda: _netplan_try(True), quick=False),
     Event("netplan try, reverted", lambda: _netplan_try(False), quick=False),
 )
+
+
+def adoption(work: Path) -> tuple[Event, Event]:
+    """The first and the last event of a host whose VIPs were on its uplink: onto the dummy, and back to the byte."""
+    first = work / "keepalived.conf.first"
+
+    def adopt() -> None:
+        first.write_bytes(KEEPALIVED.read_bytes())
+        run("keepalived-dummy adopt --yes")
+        _vips_on(DUMMY)
+
+    def revert() -> None:
+        run("keepalived-dummy revert --yes")
+        _vips_on(UPLINK)
+        if KEEPALIVED.read_bytes() != first.read_bytes():
+            raise RuntimeError(f"{KEEPALIVED} is not as it was")
+
+    return Event("adopted", adopt), Event("reverted", revert)
+
+
+def _vips_on(device: str) -> None:
+    shown = run("ip -o address show")
+    for vip in (VIP4, VIP6):
+        found = [line.split()[1] for line in shown.splitlines() if f" {vip}/" in line]
+        if found != [device]:
+            raise RuntimeError(f"{vip} is on {found}, not on {device}")
+
+
 SHORT = ("netplan apply, twice", "networkd restarted", "networkctl reconfigure", "networkctl renew")
 DECISIVE = ("netplan apply, twice", "networkctl reconfigure")
 

@@ -29,6 +29,7 @@ from pings import Pinger, Pings
 from testbed import DUMMY, LAN, VIP4, VIP6, Pieces, Testbed, holds, journal
 
 ALL = Pieces()
+ADOPTED = (Pieces(adopted=True), Pieces(adopted=True, unicast=True))
 WITHOUT = (Pieces(way_out=False), Pieces(pinned=False), Pieces(on_dummy=False))
 
 # After an event, the time in which its consequences show: a master that went to FAULT is back after
@@ -111,10 +112,13 @@ def account(pings: Pings, one: Window) -> dict[str, int]:
 def row(bed: Testbed, how: str, pieces: Pieces, chosen: list[events.Event]) -> dict[str, Any]:
     """One row of the matrix, from a fresh start."""
     say(f"row: {how}, {pieces}")
+    if pieces.adopted:
+        first, last = events.adoption(bed.work)
+        chosen = [first, *chosen, last]
     bed.build(how)
     bed.host_up(pieces)
     bed.settle()
-    bed.peer_up()
+    bed.peer_up(unicast=pieces.unicast)
     time.sleep(2)
     trace = Trace(bed.work / f"trace-{how}-{pieces}".replace(" ", "-"))
     cursor = bed.cursor()
@@ -146,8 +150,14 @@ def row(bed: Testbed, how: str, pieces: Pieces, chosen: list[events.Event]) -> d
     ]
     for entry in made:
         say(f"  {entry['event']}: {entry['IPv4']} {entry['IPv6']}")
-    why = explain(seen, trace, cursor) if pieces == ALL else []
-    return {"uplink": how, "pieces": str(pieces), "events": made, "lost": why}
+    why = explain(seen, trace, cursor) if pieces.whole else []
+    return {
+        "uplink": how,
+        "pieces": str(pieces),
+        "whole": pieces.whole,
+        "events": made,
+        "lost": why,
+    }
 
 
 def explain(seen: dict[str, Pings], trace: Trace, cursor: str) -> list[dict[str, Any]]:
@@ -203,7 +213,13 @@ def install(bed: Testbed) -> dict[str, Any]:
     }
     say(f"  {entry}")
     why = explain({"IPv4": seen["IPv4"]}, trace, cursor)
-    return {"uplink": "static", "pieces": "installed live", "events": [entry], "lost": why}
+    return {
+        "uplink": "static",
+        "pieces": "installed live",
+        "whole": True,
+        "events": [entry],
+        "lost": why,
+    }
 
 
 def _install() -> None:
@@ -232,7 +248,8 @@ def rows(bed: Testbed, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         wanted = [
             e for e in events.EVENTS if e.name in names and (how == "dhcp" or not e.dhcp_only)
         ]
-        yield row(bed, how, ALL, wanted)
+        for pieces in ADOPTED[:1] if args.short or args.decisive else ADOPTED:
+            yield row(bed, how, pieces, wanted)
         few = events.DECISIVE if args.short else events.SHORT if how == "static" else names
         quick = [e for e in wanted if e.quick and e.name in few]
         for pieces in WITHOUT[:1] if args.decisive else WITHOUT:

@@ -21,6 +21,7 @@ UPLINK, CABLE = ("ens3", "lan0") if HAS_CABLE else ("uplink0", "cable0")
 DUMMY = "keepalived0"
 LAN, PEER = "lan", "peer"
 ADDRESS4, ADDRESS6 = "192.0.2.1", "2001:db8::1"
+PEER4, PEER6 = "192.0.2.2", "2001:db8::2"
 # The client is not the router: networkd gives a router a host route, which would serve its replies alone.
 CLIENT4 = "192.0.2.101"
 ROUTER4, ROUTER6 = "192.0.2.100", "2001:db8::100"
@@ -28,7 +29,7 @@ VIP4, VIP6 = "192.0.2.10", "2001:db8::10"
 LEASE = 120  # seconds: dnsmasq has no shorter one of its own
 
 _NETPLAN = Path("/etc/netplan/10-uplink.yaml")
-_KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
+KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
 _CONF = Path("/etc/keepalived-dummy.d/keepalived.conf")
 _STATE = re.compile(r"\(VI_1\) Entering (\w+) STATE")
 
@@ -51,11 +52,22 @@ _HOW = {
 
 @dataclass(frozen=True)
 class Pieces:
-    """What the host has of what a VIP needs; each may be taken out to see it missed."""
+    """What the host has of what a VIP needs; each may be taken out to see it missed.
+
+    Written by hand, or `adopted`: as everybody has it at first, and the rest is for `adopt` to do. With `unicast` the
+    nodes name each other.
+    """
 
     way_out: bool = True
     pinned: bool = True
     on_dummy: bool = True
+    adopted: bool = False
+    unicast: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is taken out."""
+        return self.way_out and self.pinned and self.on_dummy
 
     def __str__(self) -> str:
         out = [
@@ -67,27 +79,51 @@ class Pieces:
             )
             if not there
         ]
-        return ", ".join(out) or "all pieces"
+        out = out or ["adopted" if self.adopted else "all pieces"]
+        return ", ".join(out + ["unicast"] * self.unicast)
 
 
-def keepalived_conf(device: str, uplink: str, source: str, priority: int, interval: float) -> str:
-    """keepalived.conf of either node; `source` is the pinned one, or empty."""
-    pinned = f"    mcast_src_ip {source}\n" if source else ""
+@dataclass(frozen=True)
+class Instance:
+    """The vrrp_instance of either node.
+
+    Without a device its VIPs are on the uplink, as if nobody had thought of it. `source` is the pinned one, or empty;
+    `other` the other node's address where adverts are unicast. `interval` is in seconds.
+    """
+
+    uplink: str
+    priority: int
+    interval: float
+    device: str = ""
+    source: str = ""
+    other: str = ""
+
+
+def keepalived_conf(one: Instance) -> str:
+    """keepalived.conf of a node."""
+    pinned = (
+        f"    {'unicast_src_ip' if one.other else 'mcast_src_ip'} {one.source}\n"
+        if one.source
+        else ""
+    )
+    pinned += f"    unicast_peer {{\n        {one.other}\n    }}\n" if one.other else ""
+    vip4 = f"{VIP4}/32 dev {one.device}" if one.device else f"{VIP4}/24"
+    vip6 = f"{VIP6}/128 dev {one.device}" if one.device else f"{VIP6}/64"
     return f"""\
 global_defs {{
     vrrp_version 3
 }}
 vrrp_instance VI_1 {{
-    interface {uplink}
+    interface {one.uplink}
     state BACKUP
     virtual_router_id 51
-    priority {priority}
-    advert_int {interval}
+    priority {one.priority}
+    advert_int {one.interval}
 {pinned}    virtual_ipaddress {{
-        {VIP4}/32 dev {device}
+        {vip4}
     }}
     virtual_ipaddress_excluded {{
-        {VIP6}/128 dev {device}
+        {vip6}
     }}
 }}
 """
@@ -128,8 +164,8 @@ class Testbed:
             ip -n {LAN} address add {ROUTER4}/24 dev br0
             ip -n {LAN} address add {ROUTER6}/64 dev br0 nodad
             ip -n {PEER} link set peer0 up
-            ip -n {PEER} address add 192.0.2.2/24 dev peer0
-            ip -n {PEER} address add 2001:db8::2/64 dev peer0 nodad""")
+            ip -n {PEER} address add {PEER4}/24 dev peer0
+            ip -n {PEER} address add {PEER6}/64 dev peer0 nodad""")
         if how == "dhcp":
             self.dhcp_up(lease)
         write(_NETPLAN, _UPLINK_YAML % _HOW[how], 0o600)
@@ -177,16 +213,20 @@ class Testbed:
         if _CONF.parent.exists():
             run("systemctl reset-failed keepalived-dummy", check=False)
             run("systemctl restart keepalived-dummy")
-        device = DUMMY if pieces.on_dummy else UPLINK
-        source = ADDRESS4 if pieces.pinned else ""
-        write(_KEEPALIVED, keepalived_conf(device, UPLINK, source, priority, self.interval))
+        device = "" if pieces.adopted else DUMMY if pieces.on_dummy else UPLINK
+        source = ADDRESS4 if pieces.pinned and not pieces.adopted else ""
+        other = PEER4 if pieces.unicast else ""
+        instance = Instance(UPLINK, priority, self.interval, device, source, other)
+        write(KEEPALIVED, keepalived_conf(instance))
         run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
 
-    def peer_up(self, priority: int = 50) -> None:
+    def peer_up(self, priority: int = 50, unicast: bool = False) -> None:
         """keepalived on the second node."""
         stop(self._peer)
         conf = self.work / "peer.conf"
-        conf.write_text(keepalived_conf("peer0", "peer0", "", priority, self.interval))
+        source, other = (PEER4, ADDRESS4) if unicast else ("", "")
+        instance = Instance("peer0", priority, self.interval, "", source, other)
+        conf.write_text(keepalived_conf(instance))
         words = f"""ip netns exec {PEER} keepalived -n -l -f {conf}
             -p /run/peer-keepalived.pid -r /run/peer-vrrp.pid -c /run/peer-checkers.pid"""
         self._peer = start(words.split(), self._peer_log)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import guest
-from testbed import Pieces
 
 
 def needed(how: str, pieces: str) -> bool:
@@ -27,14 +26,13 @@ def of(rows: list[dict[str, Any]]) -> list[str]:
     for one in rows:
         where = f"{one['uplink']}, {one['pieces']}"
         wrong += [f"{where}: {e['event']}: {e['error']}" for e in one["events"] if e["error"]]
-        whole = one["pieces"] in (str(Pieces()), "installed live")
         moved = [e for e in one["events"] if e["host"] or e["peer"] or e["keepalived restarted"]]
         lost = {
             family: sum(e[family]["lost"] for e in one["events"] if family in e)
             for family in ("IPv4", "IPv6")
         }
         sent = sum(e["IPv4"]["sent"] for e in one["events"])
-        if whole:
+        if one["whole"]:
             wrong += [f"{where}: {e['event']}: {e['host']} {e['peer']}" for e in moved]
             wrong += [
                 f"{where}: {n} of {sent} {family} pings lost"
