@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hosts whose network is not networkd's: ifupdown, NetworkManager, and a container."""
+"""Hosts whose network is not networkd's: ifupdown and NetworkManager."""
 
 from __future__ import annotations
 
