@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import foreign as foreign_part
+import wire_cost as wire_cost_part
+
 SUITES = ("bookworm", "noble", "trixie", "sid")
 FAMILIES = ("IPv4", "IPv6")
 FORMS = {
@@ -172,7 +175,27 @@ def thousand(results: dict[str, Result]) -> Iterator[str]:
             yield ""
 
 
-TABLES = {"matrix": matrix, "failover": failover, "thousand": thousand}
+def foreign(results: dict[str, Result]) -> Iterator[str]:
+    yield "# What networkd does to the routes and rules of keepalived"
+    yield ""
+    yield "In each cell what vanished, with a star where it was back three seconds later, and the states that the"
+    yield "vrrp_instance entered. The drop-in is what `generate` writes: written while networkd runs, and read by it."
+    yield ""
+    yield foreign_part.table(list(results.values()))
+
+
+def wire_cost(results: dict[str, Result]) -> Iterator[str]:
+    for result in results.values():
+        yield wire_cost_part.table(result)
+
+
+TABLES = {
+    "matrix": matrix,
+    "failover": failover,
+    "thousand": thousand,
+    "foreign": foreign,
+    "wire_cost": wire_cost,
+}
 
 
 def main(folder: Path) -> None:
