@@ -407,10 +407,18 @@ def uplink_missing() -> None:
     sees("uplink-missing", "critical", f"absent0, the uplink of {DUMMY}, is not there")
 
 
+def way_out() -> dict[str, Any]:
+    """What status says of the uplink's IPv4 way out; with a conf that has just changed the daemon reads it anew."""
+    said = json.loads(run("keepalived-dummy status --json"))
+    ways = [way for link in said["uplinks"] if link["name"] == UPLINK for way in link["ways"]]
+    return next((way for way in ways if way["family"] == 4), {"known": 0})
+
+
 @check(**without("uplink", "without_address"))
 def uplink_without_address() -> None:
     """The way out is in use, and where there is none it is worse."""
     ends = (f"ip address replace {ADDRESS}/24 dev {UPLINK}", f"networkctl reconfigure {UPLINK}")
+    host.wait_for("the daemon knows the way out", lambda: way_out()["known"])
     with undone(*ends):
         run(f"ip -4 address flush dev {UPLINK}")
         time.sleep(1)

@@ -47,25 +47,42 @@ def backup(bed: Testbed, way_out: bool) -> dict[str, Any]:
         guest.wait_for("the peer is master", lambda: "Entering MASTER" in peer_log(fast))
         fast.host_up(Pieces(way_out=way_out), priority=50)
         time.sleep(3)
-        cursor = fast.cursor()
-        for _ in range(3):
-            run(f"ip address flush dev {UPLINK} scope global")
-            time.sleep(1)
-            run(f"ip address add {ADDRESS4}/24 dev {UPLINK}")
-            time.sleep(1)
+        steps = {"nothing": _shell("sleep 3")}
+        for number in range(3):
+            steps[f"no address for a second, {number + 1}"] = _without_address
         for command in ("netplan apply", f"networkctl reconfigure {UPLINK}"):
-            run(command)
-            time.sleep(3)
-        host, peer = fast.entered(cursor)
+            steps[command] = _shell(f"{command}; sleep 3")
+        seen = {name: _entered_in(fast, step) for name, step in steps.items()}
     finally:
         fast.close()
-    masters = host.count("MASTER")
+    host, peer = ([state for both in seen.values() for state in both[n]] for n in (0, 1))
+    bad = [name for name, both in seen.items() if any(both)]
     return {
         "cell": f"fast BACKUP, rp_filter 2, {'all pieces' if way_out else 'no way out'}",
         "host": host,
         "peer": peer,
-        "wrong": wrong_if(bool(host or peer) == way_out, f"{masters} times a second master"),
+        "wrong": wrong_if(
+            bool(bad) == way_out, f"a second master at {', '.join(bad) or 'no step'}"
+        ),
     }
+
+
+def _shell(command: str) -> Callable[[], object]:
+    return lambda: run(command)
+
+
+def _without_address() -> None:
+    run(f"ip address flush dev {UPLINK} scope global")
+    time.sleep(1)
+    run(f"ip address add {ADDRESS4}/24 dev {UPLINK}")
+    time.sleep(1)
+
+
+def _entered_in(bed: Testbed, step: Callable[[], object]) -> tuple[list[str], list[str]]:
+    """The states that either node entered while the step ran."""
+    cursor = bed.cursor()
+    step()
+    return bed.entered(cursor)
 
 
 def peer_log(bed: Testbed) -> str:
