@@ -52,7 +52,7 @@ def in_front(facts: Facts) -> Iterator[Found]:
         takes = "takes" if one.sure else "may take"
         what = f"a {one.kind} filter at ingress pref {one.pref} of {one.uplink} {takes} {one.what} before the wire"
         mend = (
-            f"have it end in `continue`, or: tc filter del dev {one.uplink} ingress pref {one.pref}"
+            f"tc filter del dev {one.uplink} ingress pref {one.pref}  # or have it end in continue"
         )
         yield Found(what, mend, severity=None if one.sure else Severity.WARNING)
 
