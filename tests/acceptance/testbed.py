@@ -107,12 +107,14 @@ def keepalived_conf(one: Instance) -> str:
         else ""
     )
     pinned += f"    unicast_peer {{\n        {one.other}\n    }}\n" if one.other else ""
+    # Adverts that are 50 ms apart ask for a keepalived that waits for nobody; it says so itself (max_auto_priority).
+    urgent = "    vrrp_rt_priority 50\n" if one.interval < 0.1 else ""
     vip4 = f"{VIP4}/32 dev {one.device}" if one.device else f"{VIP4}/24"
     vip6 = f"{VIP6}/128 dev {one.device}" if one.device else f"{VIP6}/64"
     return f"""\
 global_defs {{
     vrrp_version 3
-}}
+{urgent}}}
 vrrp_instance VI_1 {{
     interface {one.uplink}
     state BACKUP
