@@ -7,6 +7,7 @@ GIT := git -c safe.directory='*'
 PYTHON := /usr/bin/python3
 SUITES ?= trixie
 SUITE ?= trixie
+DEPTH ?= trixie
 ACCEPTANCE ?= bookworm noble trixie sid
 VERSION := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
 DEB := dist/keepalived-dummy_$(VERSION)_all.deb
@@ -168,10 +169,14 @@ autopkgtest-dsc: $(DEB) ## the same as a distribution runs them: from the source
 	$(call packages,$(GUEST_PACKAGES))
 	@tests/guest/autopkgtest $(SUITE) dist/keepalived-dummy_$(VERSION).dsc $(DEB) $(if $(TESTS),-- $(TESTS:%=--test-name=%))
 
-# Of debian/tests/control what each release has to show; the rest takes too long for every change: make autopkgtest.
+# Of debian/tests/control what each release has to show, and on DEPTH the wire frame by frame and the decisive part of the
+# matrix; the rest takes too long for every change: make autopkgtest, make acceptance.
 test: export DEB_BUILD_OPTIONS = nocheck # `unit` has run them
 test: lint unit lintian images ## all of it, on each of SUITES
-	@for suite in $(SUITES); do $(MAKE) --no-print-directory autopkgtest SUITE=$$suite TESTS=on-a-host || exit 1; done
+	@for suite in $(SUITES); do \
+	  case " $(DEPTH) " in *" $$suite "*) deep="on-a-lan" ;; *) deep="" ;; esac; \
+	  $(MAKE) --no-print-directory autopkgtest SUITE=$$suite TESTS="on-a-host $$deep" LAN_PARTS="wire matrix" || exit 1; \
+	done
 	$(call step,all passed on $(SUITES))
 
 demo: $(DEB) ## the job side by side, in a guest of SUITE with clients pinging
