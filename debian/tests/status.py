@@ -132,9 +132,7 @@ def keepalived_and_the_kernel_are_told_apart() -> None:
 )
 def frames_over_the_wire_are_counted() -> None:
     before = dummy()["wire"]
-    run(f"ip netns exec {LAN} ip neighbour flush all")
-    run(f"ip -n {LAN} address replace 2001:db8::100/64 dev {host.CABLE} nodad")
-    run(f"ip netns exec {LAN} ping -n -q -c 2 -W 2 {VIP6}")
+    run(f"ip netns exec {LAN} ndisc6 -q -1 -r 3 -w 2000 {VIP6} {host.CABLE}")
     run(f"ip link set dev {DUMMY} address $(cat /sys/class/net/{DUMMY}/address)")
     wait_for(
         "the announcement is counted", lambda: dummy()["wire"]["frames_out"] > before["frames_out"]
