@@ -11,7 +11,8 @@ import pytest
 SNIPPET = Path(__file__).resolve().parents[3] / "etc/update-motd.d/60-keepalived-dummy"
 HEAD = "Virtual IP addresses held by this host:"
 OURS = """7: keepalived0: <BROADCAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UNKNOWN group default qlen 1000
-    link/ether 02:00:00:00:00:07 brd ff:ff:ff:ff:ff:ff
+    link/ether 02:00:00:00:00:07 brd ff:ff:ff:ff:ff:ff promiscuity 0 allmulti 0 minmtu 0 maxmtu 0
+    dummy numtxqueues 1 numrxqueues 1 gso_max_size 65536 gso_max_segs 65535
     alias keepalived-dummy:a conf with blanks
 """
 SECOND = OURS.replace("7: keepalived0", "8: second0")
@@ -58,7 +59,7 @@ def run(folder: Path, script: str) -> str:
 )
 def test_what_is_shown(said: str, shown: str, tmp_path: Path) -> None:
     (tmp_path / "said").write_text(said)
-    wanted = '[ "$*" = "address show type dummy" ] || exit 1'
+    wanted = '[ "$*" = "-details address show type dummy" ] || exit 1'
     assert run(tmp_path, f'{wanted}; cat "{tmp_path}/said"') == shown
 
 
