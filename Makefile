@@ -30,7 +30,7 @@ FIELD_PACKAGES := apt-utils genisoimage piuparts
 GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
 
 # What the package is made of: another digest of it, another build.
-SOURCES := keepalived_dummy lib etc examples sbin debian tests/unit tests/generate tests/wire tests/adopt docs/man docs/hazards.md docs/*.schema.json completions \
+SOURCES := keepalived_dummy lib etc examples sbin debian tests/unit tests/generate tests/wire tests/adopt docs/man docs/hazards.md docs/how-it-works.* docs/*.schema.json completions \
 	pyproject.toml README.md LICENSE
 SHELL_SCRIPTS = $(shell $(GIT) ls-files --cached --others --exclude-standard | xargs -r grep -lIE '^\#!/bin/(ba)?sh' 2>/dev/null)
 PYTHON_FILES = keepalived_dummy sbin tests debian/tests
@@ -39,7 +39,7 @@ step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
 .PHONY: force help setup lint unit deb lintian images reproducible autopkgtest autopkgtest-dsc examples turns \
-	test demo bench acceptance repo field fleet install debianize clean
+	test demo bench acceptance repo field fleet install debianize picture clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -77,7 +77,7 @@ lint: $(VENV)/ready-$(RUFF)-$(MYPY) ## ruff, mypy --strict, shellcheck
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy keepalived_dummy
 	@$(VENV)/bin/mypy tests/unit tests/bench
-	@$(VENV)/bin/mypy tests/guest/run
+	@$(VENV)/bin/mypy tests/guest/run tests/packaging/picture.py
 	@MYPYPATH=tests/fleet:debian/tests $(VENV)/bin/mypy tests/fleet
 	@MYPYPATH=tests/acceptance $(VENV)/bin/mypy tests/demo
 	@MYPYPATH=tests/field:debian/tests $(VENV)/bin/mypy tests/field/run tests/field/*.py
@@ -214,6 +214,9 @@ debianize: build ## derive Debian metadata with stdeb, into build/debianized
 	$(call packages,$(BUILD_PACKAGES) $(UNIT_PACKAGES))
 	@rm -rf build/debianized
 	@tests/packaging/debianize build/debianized
+
+picture: ## the pictures of docs/, drawn from their text
+	@for text in docs/*.txt; do $(PYTHON) tests/packaging/picture.py $$text > $${text%.txt}.svg || exit 1; done
 
 clean: ## remove what was built; images of guests stay in build/images
 	@rm -rf dist build/source build/autopkgtest build/promtool build/venv build/examples-venv build/debianized
