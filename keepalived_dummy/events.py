@@ -32,7 +32,7 @@ KINDS = {
     "name-taken": Kind("7bac4fc993fe43108f2657aa9d4b9749", WARNING, ("DUMMY",)),
     "vip-held": Kind("1302433ae53a4b5d8358b5626fd3ba4b", INFO, ("DUMMY", "VIP")),
     "vip-gone": Kind("dfb0c288490645cd9b4455c1eb06a4d0", INFO, ("DUMMY", "VIP")),
-    "announced": Kind("d2e541bdf2984b63b9a5a2df56469ca2", INFO, ("DUMMY",)),
+    "announced": Kind("d2e541bdf2984b63b9a5a2df56469ca2", INFO, ("DUMMY", "UPLINK", "VIP")),
     "group-not-joined": Kind("021ddb630d8e4f78bed5c491a639ae9c", WARNING, ("GROUP",)),
     # the way out
     "way-out-begins": Kind("33118c90d1d74242971701681266e46d", INFO, ("UPLINK", "FAMILY")),
