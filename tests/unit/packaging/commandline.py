@@ -11,9 +11,13 @@ from keepalived_dummy import cli
 TREE = Path(__file__).resolve().parents[3]
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
+def subcommands() -> argparse._SubParsersAction[argparse.ArgumentParser]:
     (action,) = (a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(action.choices)
+    return action
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    return dict(subcommands().choices)
 
 
 def options(parser: argparse.ArgumentParser) -> set[str]:
