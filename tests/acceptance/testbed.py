@@ -88,7 +88,8 @@ class Instance:
     """The vrrp_instance of either node.
 
     Without a device its VIPs are on the uplink, as if nobody had thought of it. `source` is the pinned one, or empty;
-    `other` the other node's address where adverts are unicast. `interval` is in seconds.
+    `other` the other node's address where adverts are unicast. `interval` is in seconds. `lines` are further ones of
+    the block.
     """
 
     uplink: str
@@ -97,6 +98,7 @@ class Instance:
     device: str = ""
     source: str = ""
     other: str = ""
+    lines: tuple[str, ...] = ()
 
 
 def keepalived_conf(one: Instance) -> str:
@@ -107,6 +109,7 @@ def keepalived_conf(one: Instance) -> str:
         else ""
     )
     pinned += f"    unicast_peer {{\n        {one.other}\n    }}\n" if one.other else ""
+    pinned += "".join(f"    {line}\n" for line in one.lines)
     # Adverts that are 50 ms apart ask for a keepalived that waits for nobody; it says so itself (max_auto_priority).
     urgent = "    vrrp_rt_priority 50\n" if one.interval < 0.1 else ""
     vip4 = f"{VIP4}/32 dev {one.device}" if one.device else f"{VIP4}/24"
@@ -218,7 +221,10 @@ class Testbed:
         device = "" if pieces.adopted else DUMMY if pieces.on_dummy else UPLINK
         source = ADDRESS4 if pieces.pinned and not pieces.adopted else ""
         other = PEER4 if pieces.unicast else ""
-        instance = Instance(UPLINK, priority, self.interval, device, source, other)
+        self.keepalived_up(Instance(UPLINK, priority, self.interval, device, source, other))
+
+    def keepalived_up(self, instance: Instance) -> None:
+        """keepalived on the host, with this instance."""
         write(KEEPALIVED, keepalived_conf(instance))
         run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
 
