@@ -27,6 +27,7 @@ from testbed import (
     UPLINK,
     VIP4,
     VIP6,
+    Instance,
     Testbed,
     has_addresses,
     holds,
@@ -137,7 +138,7 @@ def try_approach(bed: Testbed, approach: Approach, uplink: str) -> list[Cell]:
     say(f"  {approach.name}")
     run("systemctl stop keepalived", check=False)
     approach.prepare()
-    write(KEEPALIVED, keepalived_conf(approach.device, UPLINK, "", 100, 1))
+    write(KEEPALIVED, keepalived_conf(Instance(UPLINK, 100, 1, approach.device)))
     started = bed.cursor()
     run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
     cells = []
