@@ -181,12 +181,8 @@ def wrong(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def cell(entry: dict[str, Any]) -> str:
     """Pings lost of both families, transitions of both nodes, and a VIP that had to be set again by hand."""
-    parts = [
-        "all"
-        if entry[f]["lost"] == entry[f]["sent"]
-        else f"{entry[f]['lost']} of {entry[f]['sent']}"
-        for f in VIPS
-    ]
+    counts = [(entry[family]["lost"], entry[family]["sent"]) for family in VIPS]
+    parts = ["all" if gone == whole > 0 else f"{gone} of {whole}" for gone, whole in counts]
     text = f"{', '.join(parts)}; {'/'.join(entry['host']) or 'none'}"
     text += f", other node {'/'.join(entry['peer'])}" if entry["peer"] else ""
     return text + ("" if entry["back"] else "; **not back by itself**")

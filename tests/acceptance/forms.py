@@ -15,11 +15,11 @@ _NETPLAN = Path("/etc/netplan/20-form.yaml")  # merged with the uplink's, which 
 _NETWORK = Path("/etc/systemd/network")
 _KEEP = _NETWORK / f"10-netplan-{UPLINK}.network.d" / "50-form.conf"
 # The recipe as it is published, word for word. networkd makes the dummy and leaves it down.
-_RECIPE = Path("/lib/systemd/network/90-keepalived.netdev")
-_NETDEV = f"[NetDev]\nName={DUMMY}\nKind=dummy\n"
+RECIPE = Path("/lib/systemd/network/90-keepalived.netdev")
+RECIPE_TEXT = f"[NetDev]\nName={DUMMY}\nKind=dummy\n"
 # netplan < 0.107 has no dummy-devices; this is what later ones write for one without addresses.
 _BY_HAND = {
-    _NETWORK / f"10-netplan-{DUMMY}.netdev": _NETDEV,
+    _NETWORK / f"10-netplan-{DUMMY}.netdev": RECIPE_TEXT,
     _NETWORK / f"10-netplan-{DUMMY}.network": f"[Match]\nName={DUMMY}\n\n"
     "[Network]\nLinkLocalAddressing=ipv6\nConfigureWithoutCarrier=yes\n",
 }
@@ -61,7 +61,7 @@ class Form:
         if self.critical:
             made[_NETPLAN] = netplan_yaml("ethernets", UPLINK, "{critical: true}")
         if self.dummy.startswith("recipe"):
-            made[_RECIPE] = _NETDEV
+            made[RECIPE] = RECIPE_TEXT
         if self.dummy == "netplan" and has_dummy_devices(netplan):
             made[_NETPLAN] = netplan_yaml("dummy-devices", DUMMY, "{}")
         elif self.dummy == "netplan":

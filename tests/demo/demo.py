@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "acceptance"))
 
 from cell import Cell, Client, story, summary, table
+from forms import RECIPE, RECIPE_TEXT
 from guest import now, run, say, versions, wait_for, write
 from pings import Pinger, Pings
 from testbed import (
@@ -40,10 +41,6 @@ RATE = 50  # pings a second from each client
 # A master that went to FAULT is back after three adverts and a little, about 3.6 s.
 CONSEQUENCES = 5.0
 KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
-
-# The recipe as it is published, word for word. networkd makes the dummy and leaves it down.
-RECIPE = Path("/lib/systemd/network/90-keepalived.netdev")
-RECIPE_TEXT = f"[NetDev]\nName={DUMMY}\nKind=dummy\n"
 
 
 def recipe() -> None:
