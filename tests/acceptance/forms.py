@@ -28,14 +28,15 @@ VMAC, IPVLAN = "vrrp.51", "ipv.51"
 _IPVLAN_ADDRESS = "192.0.2.3"  # an IPv4 instance has to have one there: keepalived.conf(5)
 # What keepalived sets for a use_vmac instance and leaves behind.
 _SYSCTLS = ("arp_ignore", "arp_filter", "accept_local")
+_VMAC_LINES = (f"use_vmac {VMAC}", "vmac_xmit_base")
 
 
 @dataclass(frozen=True)
 class Form:
     """A way to hold a VIP.
 
-    `lines` are further ones of the vrrp_instance, `device` the VIPs' dev, `keep` a KeepConfiguration= of the uplink,
-    `dummy` who makes the dummy: netplan, the recipe, "recipe, up" or the package.
+    `lines` are further ones of the vrrp_instance, `pinned` is whether that has mcast_src_ip, `keep` a
+    KeepConfiguration= of the uplink, `dummy` who makes the dummy: netplan, the recipe, "recipe, up" or the package.
     """
 
     name: str
@@ -71,12 +72,18 @@ class Form:
 
 FORMS = (
     Form("keepalived", "keepalived alone, VIP on the uplink"),
-    Form("vmac", "use_vmac, vmac_xmit_base", lines=(f"use_vmac {VMAC}", "vmac_xmit_base")),
+    Form("vmac", "use_vmac, vmac_xmit_base", lines=_VMAC_LINES),
+    Form("vmac-pinned", "use_vmac, vmac_xmit_base, mcast_src_ip", lines=_VMAC_LINES, pinned=True),
     Form("ipvlan", "use_ipvlan", lines=(f"use_ipvlan {IPVLAN} {_IPVLAN_ADDRESS}",)),
     Form("keep-static", "VIP on the uplink, KeepConfiguration=static", keep="static"),
     Form("keep-dhcp", "VIP on the uplink, KeepConfiguration=dhcp", keep="dhcp"),
     Form("keep-yes", "VIP on the uplink, KeepConfiguration=yes", keep="yes"),
-    Form("keep-pinned", "the same, and mcast_src_ip", keep="yes", pinned=True),
+    Form(
+        "keep-pinned",
+        "VIP on the uplink, KeepConfiguration=yes, mcast_src_ip",
+        keep="yes",
+        pinned=True,
+    ),
     Form("critical", "VIP on the uplink, netplan's critical: true", critical=True),
     Form("netplan-dummy", "VIP on a dummy of netplan's dummy-devices", dummy="netplan"),
     Form("recipe", "the published recipe", dummy="recipe"),

@@ -44,6 +44,7 @@ def test_what_is_compared() -> None:
     [
         ("keepalived", None, []),
         ("vmac", None, ["use_vmac"]),
+        ("vmac-pinned", None, ["use_vmac", "mcast_src_ip"]),
         ("ipvlan", None, ["use_ipvlan"]),
         ("keep-pinned", None, ["mcast_src_ip"]),
         ("critical", None, []),
