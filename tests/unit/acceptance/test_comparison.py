@@ -188,3 +188,105 @@ def test_in_the_docs() -> None:
     assert tables.filled(made, "text\n\n## trixie\n") == made
     with pytest.raises(ValueError, match="no <!-- comparison -->"):
         tables.filled("# A\n", "text\n")
+
+
+class Bed:
+    """A testbed that does nothing."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+
+    def peer_up(self) -> None:
+        pass
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A host by its doubles: it holds what `held` says, and `said` are the commands and steps it was told."""
+    told: dict[str, Any] = {"held": set(comparison.VIPS.values()), "said": []}
+
+    class Client:
+        def __init__(self, where: str, target: str) -> None:
+            self.began = comparison.time.time()
+
+        def stop(self) -> Any:
+            pings = importlib.import_module("pings").Pings
+            return pings(0, {}, self.began, comparison.time.time())
+
+    def window(bed: Any, event: Any) -> Any:
+        event.run()
+        now = comparison.time.time()
+        return comparison.matrix.Window(event.name, now, now, now, [], [], False)
+
+    def command(text: str, check: bool = True) -> str:
+        told["said"].append(text)
+        return ""
+
+    doubles: dict[str, Any] = {
+        "Pinger": Client,
+        "BACK": 0.2,
+        "run": command,
+        "holds": lambda vip: vip in told["held"],
+        "reachable": lambda vip: vip in told["held"],
+        "put_up": lambda bed, form, how: told["said"].append(f"up {form.name}"),
+        "take_down": lambda bed, form: told["said"].append(f"down {form.name}"),
+    }
+    for name, double in doubles.items():
+        monkeypatch.setattr(comparison, name, double)
+    monkeypatch.setattr(comparison.matrix, "window", window)
+    monkeypatch.setattr(comparison.time, "sleep", lambda seconds: None)
+    return told
+
+
+def events_of(host: dict[str, Any], *gone: bool) -> list[Any]:
+    """Events at which the host loses its VIPs, or not."""
+    event: Any = comparison.events.Event
+    return [
+        event(f"event {n}", host["held"].clear if lost else lambda: None)
+        for n, lost in enumerate(gone)
+    ]
+
+
+def test_a_vip_that_does_not_come_back(host: dict[str, Any], tmp_path: Path) -> None:
+    """keepalived is started anew, once, and the row says at which event it was."""
+    row = comparison.measure(Bed(tmp_path), FORMS["vmac"], "dhcp", events_of(host, False, True))
+    assert [entry["back"] for entry in row["events"]] == [True, False]
+    restarts = [text for text in host["said"] if "restart keepalived" in text]
+    assert len(restarts) == 1
+    assert row["held"] == []
+    assert host["said"][0] == "up vmac"
+    assert host["said"][-1] == "down vmac"
+
+
+def test_a_form_that_serves_nothing(host: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    """No event is tried with it."""
+    host["held"].clear()
+    monkeypatch.setattr(comparison, "wait_for", _never)
+    row = comparison.measure(Bed(tmp_path), FORMS["recipe"], "dhcp", events_of(host, False))
+    assert row["events"] == row["served"] == row["held"] == []
+    assert not row["error"]
+
+
+def _never(what: str, test: Any, seconds: float = 30, step: float = 0.1) -> float:
+    if test():
+        return 0
+    raise RuntimeError(what)
+
+
+def test_a_form_that_fails(host: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    """It says why, and is taken down like any other."""
+
+    def failing(bed: Any, form: Any, how: str) -> None:
+        raise RuntimeError("Unknown device type.")
+
+    monkeypatch.setattr(comparison, "put_up", failing)
+    row = comparison.measure(Bed(tmp_path), FORMS["ipvlan"], "dhcp", events_of(host, False))
+    assert row["error"] == "Unknown device type."
+    assert host["said"][-1] == "down ipvlan"
+    assert comparison.wrong([BAD, row]) == ["use_ipvlan, dhcp: Unknown device type."]
+
+
+def test_no_agent_to_call(host: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(comparison, "AGENT", tmp_path)
+    row = comparison.measure(Bed(tmp_path), FORMS["IPaddr2"], "dhcp", events_of(host, False))
+    assert row["error"].startswith("no agent: ")
