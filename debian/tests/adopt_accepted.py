@@ -49,6 +49,7 @@ def asked(case: Path) -> list[tuple[int, tuple[str, ...]]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="backslashreplace",
         check=False,
     )
     answers = [part.strip().splitlines() for part in ran.stdout.split("=====\n")[:-1]]

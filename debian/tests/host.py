@@ -65,6 +65,7 @@ def run(command: str, check: bool = True, timeout: float = SLOW) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="backslashreplace",
         timeout=timeout,
         check=False,
     )

@@ -28,6 +28,7 @@ def run(command: str, check: bool = True, timeout: float = 300) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="backslashreplace",
         timeout=timeout,
         check=False,
     )

@@ -110,8 +110,11 @@ def keepalived_conf(one: Instance) -> str:
     )
     pinned += f"    unicast_peer {{\n        {one.other}\n    }}\n" if one.other else ""
     pinned += "".join(f"    {line}\n" for line in one.lines)
-    # Adverts that are 50 ms apart ask for a keepalived that waits for nobody; it says so itself (max_auto_priority).
-    urgent = "    vrrp_rt_priority 50\n" if one.interval < 0.1 else ""
+    # Adverts that are 50 ms apart ask for a keepalived that waits for nobody; it says so itself (max_auto_priority). It
+    # would be killed after 10 ms without a pause (RLIMIT_RTTIME), which an emulated one needs now and then.
+    urgent = (
+        "    vrrp_rt_priority 50\n    vrrp_rlimit_rttime 10000000\n" if one.interval < 0.1 else ""
+    )
     vip4 = f"{VIP4}/32 dev {one.device}" if one.device else f"{VIP4}/24"
     vip6 = f"{VIP6}/128 dev {one.device}" if one.device else f"{VIP6}/64"
     return f"""\
