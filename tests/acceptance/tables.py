@@ -208,13 +208,17 @@ def comparison(results: dict[str, Result]) -> Iterator[str]:
 BEGIN, END = "<!-- comparison -->", "<!-- end of comparison -->"
 
 
-def filled(doc: str, made: str) -> str:
-    """The document with this between its marks, one level of heading down. ValueError where the marks are not there."""
+def filled(doc: str, text: str) -> str:
+    """The document with this table between its marks, its title left out and its headings one level down.
+
+    ValueError where the marks are not there.
+    """
     before, begin, rest = doc.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"no {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{made.replace('## ', '### ')}{END}{after}"
+    body = text.partition("\n\n")[2].replace("## ", "### ")
+    return f"{before}{BEGIN}\n{body}{END}{after}"
 
 
 TABLES = {
@@ -227,16 +231,21 @@ TABLES = {
 }
 
 
+def made(name: str, folder: Path) -> str:
+    """A table of what is there of its results; empty where there are none."""
+    paths = {suite: folder / f"{name}-{suite}.json" for suite in SUITES}
+    results = {s: json.loads(p.read_text()) for s, p in paths.items() if p.exists()}
+    return "\n".join(TABLES[name](results)).rstrip("\n") + "\n" if results else ""
+
+
 def main(folder: Path) -> None:
-    """Write every table whose results are there."""
-    for name, table in TABLES.items():
-        paths = {suite: folder / f"{name}-{suite}.json" for suite in SUITES}
-        results = {s: json.loads(p.read_text()) for s, p in paths.items() if p.exists()}
-        if results:
-            text = "\n".join(table(results)).rstrip("\n") + "\n"
+    """Write every table whose results are there, and that of the comparison into its document too."""
+    for name in TABLES:
+        if text := made(name, folder):
             (folder / f"{name}.md").write_text(text)
-            if name == "comparison" and (doc := folder.parent / "comparison.md").exists():
-                doc.write_text(filled(doc.read_text(), text.partition("\n\n")[2]))
+    doc = folder.parent / "comparison.md"
+    if (text := made("comparison", folder)) and doc.exists():
+        doc.write_text(filled(doc.read_text(), text))
 
 
 if __name__ == "__main__":

@@ -183,11 +183,20 @@ def test_a_table() -> None:
 def test_in_the_docs() -> None:
     """The tables go between the marks, one level of heading down; what was there before goes."""
     doc = f"# A\n\n{tables.BEGIN}\nold\n{tables.END}\n\n## B\n"
-    made = tables.filled(doc, "text\n\n## trixie\n")
+    table = "# Title\n\ntext\n\n## trixie\n"
+    made = tables.filled(doc, table)
     assert made == f"# A\n\n{tables.BEGIN}\ntext\n\n### trixie\n{tables.END}\n\n## B\n"
-    assert tables.filled(made, "text\n\n## trixie\n") == made
+    assert tables.filled(made, table) == made
     with pytest.raises(ValueError, match="no <!-- comparison -->"):
-        tables.filled("# A\n", "text\n")
+        tables.filled("# A\n", table)
+
+
+def test_the_docs_are_of_the_evidence() -> None:
+    """docs/comparison.md has the tables of docs/evidence as they are, or no figure where there are none."""
+    doc = (TOP / "docs" / "comparison.md").read_text()
+    table = tables.made("comparison", TOP / "docs" / "evidence")
+    empty = "# Title\n\nNot measured yet.\n"
+    assert doc == tables.filled(doc, table or empty)
 
 
 class Bed:
