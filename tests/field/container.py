@@ -40,7 +40,7 @@ class Box(Guest):
 
 def starts(guest: Guest, box: Box) -> str:
     """The container boots, makes its dummy, and the daemon keeps it."""
-    guest.run("apt-get -y --no-install-recommends install systemd-container")
+    guest.run("apt-get update && apt-get -y --no-install-recommends install systemd-container")
     guest.run(
         f"mkdir -p {TREE} && mount /dev/vdb {TREE} && cat > {TREE}/etc/netplan/10-uplink.yaml",
         stdin=NETPLAN,

@@ -102,7 +102,7 @@ def ifupdown(guest: Guest, key: str, report: Report) -> None:
     guest.wait_for_agent()
     guest.booted()
     guest.write("/etc/network/interfaces", INTERFACES)
-    guest.run("apt-get -y --no-install-recommends install ifupdown")
+    guest.run("apt-get update && apt-get -y --no-install-recommends install ifupdown")
     guest.write("/etc/network/interfaces", INTERFACES)
     guest.run(
         "apt-get -y purge netplan.io; systemctl mask systemd-networkd.service systemd-networkd.socket"
@@ -136,7 +136,7 @@ def manager(guest: Guest, key: str, report: Report) -> None:
     guest.wait_for_agent()
     guest.booted()
     guest.write("/etc/NetworkManager/conf.d/client.conf", NOT_OURS)
-    guest.run("apt-get -y --no-install-recommends install network-manager")
+    guest.run("apt-get update && apt-get -y --no-install-recommends install network-manager")
     guest.write("/etc/netplan/10-uplink.yaml", MANAGER)
     guest.run("chmod 600 /etc/netplan/10-uplink.yaml && systemctl disable systemd-networkd")
     guest.reboot()

@@ -57,7 +57,9 @@ def prepare(guest: Guest) -> str:
     guest.write("/etc/netplan/10-uplink.yaml", UPLINK)
     guest.run("chmod 600 /etc/netplan/10-uplink.yaml && netplan apply")
     guest.run("timeout 60 /lib/systemd/systemd-networkd-wait-online -i ens3")
-    guest.run("apt-get -y install keepalived python3-jinja2 python3-pyroute2 iproute2")
+    guest.run(
+        "apt-get update && apt-get -y install keepalived python3-jinja2 python3-pyroute2 iproute2"
+    )
     client.join(guest)
     guest.write("/etc/keepalived/keepalived.conf", KEEPALIVED)
     guest.run("systemctl restart keepalived")
