@@ -84,15 +84,19 @@ def networkd_said(guest: Guest, cursor: str) -> list[str]:
     return [line for line in said if "eload" in line or ("ens3" in line and "onfigur" in line)]
 
 
-def undisturbed(guest: Guest, *commands: str) -> str:
-    """The client, keepalived and networkd notice nothing of the commands."""
+# With its first clsact, and with the last thing of it, the kernel drops what an uplink sends for a moment (qdisc_graft()).
+CLSACT = 2
+
+
+def undisturbed(guest: Guest, *commands: str, lost: int = 0) -> str:
+    """The client, keepalived and networkd notice nothing of the commands, but for so many pings of each family."""
     cursor = guest.run("journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'").strip()
     runs = "systemctl show -p InvocationID systemd-networkd keepalived"
     before = guest.run(runs)
     with client.pinging(guest) as seen:
         for command in commands:
             guest.run(command)
-    assert seen.lost() == 0 and not seen.states, seen
+    assert all(one.lost <= lost for one in seen.vips.values()) and not seen.states, seen
     assert guest.run(runs) == before, "networkd or keepalived was restarted"
     assert not networkd_said(guest, cursor), networkd_said(guest, cursor)
     return str(seen)
@@ -104,7 +108,7 @@ def adopt(guest: Guest) -> str:
         guest.run("keepalived-dummy adopt --yes")
     served(guest)
     assert not seen.states, seen
-    assert seen.lost() <= 2, seen
+    assert all(one.lost <= CLSACT for one in seen.vips.values()), seen
     return str(seen)
 
 
@@ -202,8 +206,8 @@ def upgraded(guest: Guest) -> str:
 
 
 def purged(guest: Guest) -> str:
-    """With the VIPs back on the uplink, nobody notices."""
-    return undisturbed(guest, "dpkg -P keepalived-dummy")
+    """With the VIPs back on the uplink nobody notices but of the uplink's clsact, which goes."""
+    return undisturbed(guest, "dpkg -P keepalived-dummy", lost=CLSACT)
 
 
 def purged_after_upgrade(guest: Guest) -> str:
