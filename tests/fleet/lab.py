@@ -53,7 +53,7 @@ def inside(*words: str | Path) -> list[str | Path]:
     return ["ip", "netns", "exec", SPACE, *words]
 
 
-def wait_for(what: str, test: Callable[[], object], seconds: float = 240) -> None:
+def wait_for(what: str, test: Callable[[], object], seconds: float = 900) -> None:
     """Wait until `test` is true."""
     start = time.monotonic()
     while not test():
@@ -159,7 +159,7 @@ def job(lab: Lab, suite: str) -> Path:
 
 def guest(lab: Lab, suite: str, folder: Path, node: int) -> list[str | Path]:
     """The command that boots a node."""
-    words = f"--partner --cpus 1 --ram 640 --timeout 1500 --node {node} --results".split()
+    words = f"--partner --cpus 1 --ram 640 --timeout 3000 --node {node} --results".split()
     nic = ["--nic", f"tap,ifname=tap{node},script=no,downscript=no"]
     command = f"./node {node} {PRIORITIES[node]}"
     return inside(TOP / "tests/guest/run", *words, lab.results(node), *nic, suite, folder, command)
