@@ -91,9 +91,14 @@ def inventory(lab: Lab) -> Path:
         "keepalived_dummy_client": "client",
         "keepalived_dummy_sources": sources,
     }
+    client = {
+        "ansible_connection": "local",
+        "ansible_host": CLIENT4,
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
     made = {
         "keepalived": {"children": {"web": {"hosts": hosts, "vars": variables}}},
-        "clients": {"hosts": {"client": {"ansible_connection": "local", "ansible_host": CLIENT4}}},
+        "clients": {"hosts": {"client": client}},
     }
     path = lab.folder / "inventory.json"
     path.write_text(json.dumps(made, indent=1))
