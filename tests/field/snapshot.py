@@ -10,7 +10,7 @@ from guest import Guest
 # What lives or grows by itself, and what belongs to the test.
 MOVING = (
     r"/(proc|sys|dev|tmp|root|srv|boot|lost\+found|var/(log|cache|tmp|lib/(apt|systemd|cloud)))(/|$)",
-    r"/run/(udev|log|user|lock|cloud-init|credentials|ping\d|dbus|netns|keepalived)",
+    r"/run/(udev|log|user|lock|cloud-init|credentials|ping[0-9]|dbus|netns|keepalived)",
     r"/run/systemd/(journal|units|transient|propagate|inaccessible|seats|sessions|users|ask|incoming|dissect|netif|resolve)",
     r"/var/lib/dpkg/((status|available|diversions|statoverride)(-old)?|lock|lock-frontend|triggers)",
     r"/run/(utmp|blkid|mount|sudo|initctl|shm|sendsigs|agetty|systemd/(fsck|machines|notify|private|io|nspawn|userdb))",
@@ -28,7 +28,7 @@ cut -d: -f1 /etc/passwd | sed 's/^/user\t/'
 systemctl list-unit-files --no-legend --plain | sed -E 's/\s+/ /g; s/^/unit-file\t/' | grep -v '\.scope'
 systemctl list-units --all --no-legend --plain 'keepalived*' '*networkd*' | sed -E 's/\s+/ /g; s/^/unit\t/'
 ip -d -o link | sed -E 's/^[0-9]+: /link\t/'
-ip -o address | sed -E 's/^[0-9]+: //; s/valid_lft.*//; s/^/address\t/'
+ip -o address | sed -E 's/^[0-9]+: //; s/valid_lft.*//; s/ proto \S+//; s/^/address\t/'
 for link in $(ls /sys/class/net); do
     tc qdisc show dev $link | sed "s/^/qdisc\t$link\t/"
     for way in ingress egress root; do tc filter show dev $link $way 2>/dev/null | sed "s/^/filter\t$link $way\t/"; done
