@@ -10,6 +10,7 @@ from pathlib import Path
 
 import client
 import snapshot
+from apt import UPLINK
 from client import VIPS
 from cloud import held, served
 from guest import Guest, wait_for
@@ -18,13 +19,6 @@ from report import Report
 CONF = "/etc/keepalived-dummy.d/keepalived.conf"
 DEBS = "/root/debs"
 THIS, NEXT, FIRST = f"{DEBS}/this.deb", f"{DEBS}/next.deb", f"{DEBS}/first.deb"
-UPLINK = """\
-network:
-  version: 2
-  ethernets:
-    ens3:
-      dhcp4: true
-"""
 KEEPALIVED = """\
 vrrp_instance VI_1 {
     interface ens3
