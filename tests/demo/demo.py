@@ -33,14 +33,12 @@ from testbed import (
     has_addresses,
     holds,
     journal,
-    keepalived_conf,
     reachable,
 )
 
 RATE = 50  # pings a second from each client
 # A master that went to FAULT is back after three adverts and a little, about 3.6 s.
 CONSEQUENCES = 5.0
-KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
 
 
 def recipe() -> None:
@@ -135,9 +133,8 @@ def try_approach(bed: Testbed, approach: Approach, uplink: str) -> list[Cell]:
     say(f"  {approach.name}")
     run("systemctl stop keepalived", check=False)
     approach.prepare()
-    write(KEEPALIVED, keepalived_conf(Instance(UPLINK, 100, 1, approach.device)))
     started = bed.cursor()
-    run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
+    bed.keepalived_up(Instance(UPLINK, 100, 1, approach.device))
     cells = []
     events = UPLINKS[uplink]
     for event in (ADOPT, *events) if approach.adopted else events:
