@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import guest
+from events import shell
 from guest import run, say
 from pings import Pinger
 from testbed import (
@@ -47,11 +48,11 @@ def backup(bed: Testbed, way_out: bool) -> dict[str, Any]:
         guest.wait_for("the peer is master", lambda: "Entering MASTER" in peer_log(fast))
         fast.host_up(Pieces(way_out=way_out), priority=50)
         time.sleep(3)
-        steps = {"nothing": _shell("sleep 3")}
+        steps = {"nothing": shell("sleep 3")}
         for number in range(3):
             steps[f"no address for a second, {number + 1}"] = _without_address
         for command in ("netplan apply", f"networkctl reconfigure {UPLINK}"):
-            steps[command] = _shell(f"{command}; sleep 3")
+            steps[command] = shell(f"{command}; sleep 3")
         seen = {name: _entered_in(fast, step) for name, step in steps.items()}
     finally:
         fast.close()
@@ -65,10 +66,6 @@ def backup(bed: Testbed, way_out: bool) -> dict[str, Any]:
             bool(bad) == way_out, f"a second master at {', '.join(bad) or 'no step'}"
         ),
     }
-
-
-def _shell(command: str) -> Callable[[], object]:
-    return lambda: run(command)
 
 
 def _without_address() -> None:

@@ -32,7 +32,9 @@ class Event:
     dhcp_only: bool = False
 
 
-def _shell(command: str) -> Callable[[], None]:
+def shell(command: str) -> Callable[[], None]:
+    """What runs a shell command."""
+
     def event() -> None:
         run(command)
 
@@ -106,17 +108,17 @@ def _netplan_try(accept: bool) -> None:
 
 
 EVENTS = (
-    Event("nothing", _shell("sleep 5")),
-    Event("netplan apply, twice", _shell("netplan apply && netplan apply")),
-    Event("networkd restarted", _shell("systemctl restart systemd-networkd")),
-    Event("networkctl reconfigure", _shell(f"networkctl reconfigure {UPLINK}")),
+    Event("nothing", shell("sleep 5")),
+    Event("netplan apply, twice", shell("netplan apply && netplan apply")),
+    Event("networkd restarted", shell("systemctl restart systemd-networkd")),
+    Event("networkctl reconfigure", shell(f"networkctl reconfigure {UPLINK}")),
     Event(
         "touch, networkctl reload",
-        _shell(f"touch /run/systemd/network/10-netplan-{UPLINK}.network; networkctl reload"),
+        shell(f"touch /run/systemd/network/10-netplan-{UPLINK}.network; networkctl reload"),
     ),
-    Event("networkctl renew", _shell(f"networkctl renew {UPLINK}"), dhcp_only=True),
+    Event("networkctl renew", shell(f"networkctl renew {UPLINK}"), dhcp_only=True),
     Event("networkd kill -9", _kill_networkd),
-    Event("daemon-reload, netplan apply", _shell("systemctl daemon-reload && netplan apply")),
+    Event("daemon-reload, netplan apply", shell("systemctl daemon-reload && netplan apply")),
     Event("this package reinstalled", _reinstall_this, quick=False),
     Event("systemd reinstalled", _reinstall_systemd, quick=False),
     Event("netplan try, accepted", lambda: _netplan_try(True), quick=False),

@@ -240,12 +240,12 @@ def made(name: str, folder: Path) -> str:
 
 def main(folder: Path) -> None:
     """Write every table whose results are there, and that of the comparison into its document too."""
-    for name in TABLES:
-        if text := made(name, folder):
-            (folder / f"{name}.md").write_text(text)
+    texts = {name: text for name in TABLES if (text := made(name, folder))}
+    for name, text in texts.items():
+        (folder / f"{name}.md").write_text(text)
     doc = folder.parent / "comparison.md"
-    if (text := made("comparison", folder)) and doc.exists():
-        doc.write_text(filled(doc.read_text(), text))
+    if "comparison" in texts and doc.exists():
+        doc.write_text(filled(doc.read_text(), texts["comparison"]))
 
 
 if __name__ == "__main__":
