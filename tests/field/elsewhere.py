@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import client
+from apt import SOURCES
 from client import VIPS
 from cloud import held, served
 from guest import Guest, wait_for
@@ -92,10 +93,16 @@ def keepalived(guest: Guest) -> str:
 
 def sources(guest: Guest, key: str) -> None:
     """The repository, as docs/repository.md says."""
-    from apt import SOURCES
-
     guest.write("/etc/apt/keyrings/keepalived-dummy.asc", key)
     guest.write("/etc/apt/sources.list.d/keepalived-dummy.sources", SOURCES)
+    guest.run("apt-get update")
+
+
+def installed(guest: Guest, key: str, report: Report) -> None:
+    """keepalived serves its VIPs, and the package comes from the repository."""
+    report.step("keepalived", lambda: keepalived(guest))
+    sources(guest, key)
+    report.step("install", lambda: install(guest))
 
 
 def ifupdown(guest: Guest, key: str, report: Report) -> None:
@@ -112,10 +119,7 @@ def ifupdown(guest: Guest, key: str, report: Report) -> None:
     guest.reboot()
     guest.booted()
     assert guest.status("systemctl is-active systemd-networkd")[0], "networkd runs"
-    report.step("keepalived", lambda: keepalived(guest))
-    sources(guest, key)
-    guest.run("apt-get update")
-    report.step("install", lambda: install(guest))
+    installed(guest, key, report)
     report.step("adopt", lambda: adopt(guest))
     report.step(
         "systemctl restart networking", lambda: outlives(guest, "systemctl restart networking")
@@ -142,10 +146,7 @@ def manager(guest: Guest, key: str, report: Report) -> None:
     guest.run("chmod 600 /etc/netplan/10-uplink.yaml && systemctl disable systemd-networkd")
     guest.reboot()
     guest.booted()
-    report.step("keepalived", lambda: keepalived(guest))
-    sources(guest, key)
-    guest.run("apt-get update")
-    report.step("install", lambda: install(guest))
+    installed(guest, key, report)
     report.step("unmanaged", lambda: unmanaged(guest))
     report.step("adopt", lambda: adopt(guest))
     report.step("netplan apply", lambda: outlives(guest, "netplan apply"))
