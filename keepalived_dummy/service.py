@@ -212,7 +212,8 @@ def worse(before: Verdict, after: Verdict) -> list[str]:
 
 
 def _plain(line: str) -> str:
-    return re.sub(r"[Ll]ine \d+|\[\d+\]|^.{3} \d+ [\d:]+ ", "", line)
+    """A line without what differs between two asks: where it is, when, and the prefix that adopt gives an address."""
+    return re.sub(r"[Ll]ine \d+|\[\d+\]|^.{3} \d+ [\d:]+ |(?<=[\da-fA-F:])/\d+\b", "", line)
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
