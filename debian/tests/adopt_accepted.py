@@ -32,7 +32,7 @@ put() {{
     mount -t tmpfs none /mnt && cp -a {case}/$1/etc/keepalived/. /mnt/
     cp /etc/keepalived/keepalived.config-opts /mnt/ 2> /dev/null
     mount --bind /mnt /etc/keepalived
-    said=$(keepalived -t 2>&1); status=$?
+    {{ said=$(keepalived -t 2>&1); status=$?; }} 2> /dev/null # a signal that ends it (2.2.7) is no line of its own
     umount /etc/keepalived; umount /mnt
     echo "$status"; echo "$said"; echo =====
 }}
