@@ -44,7 +44,7 @@ def first_wire_of_an_uplink() -> None:
         assert on(DUMMY)
     note(str(seen))
     assert not seen.states
-    assert seen.gap < 300, seen
+    assert seen.lost <= 3, seen  # a gap would measure how busy the guest is
     assert "MASTER" not in log.read_text()
 
 
