@@ -50,16 +50,22 @@ def status(prefix: str = "") -> Any:
     return json.loads(run(f"{prefix} keepalived-dummy status --json"))
 
 
+def only(found: list[Any]) -> Any:
+    """The one there is."""
+    assert len(found) == 1, f"not one but {found}"
+    return found[0]
+
+
 def dummy() -> Any:
-    return next(one for one in status()["dummies"] if one["name"] == DUMMY)
+    return only([one for one in status()["dummies"] if one["name"] == DUMMY])
 
 
 def uplink() -> Any:
-    return next(one for one in status()["uplinks"] if one["name"] == UPLINK)
+    return only([one for one in status()["uplinks"] if one["name"] == UPLINK])
 
 
 def vip(address: str = VIP) -> Any:
-    return next(one for one in status()["vips"] if one["address"] == address)
+    return only([one for one in status()["vips"] if one["address"] == address])
 
 
 def entries(words: str, start: str) -> list[dict[str, Any]]:
@@ -75,7 +81,7 @@ def entries(words: str, start: str) -> list[dict[str, Any]]:
 def a_master_is_shown_as_it_is() -> None:
     seen = status()
     assert (seen["version"], seen["unseen"], seen["problems"]) == (1, [], []), seen
-    (one,) = seen["dummies"]
+    one = only(seen["dummies"])
     assert (one["up"], one["arp"], one["maker"], one["uplinks"]) == (
         True,
         True,
@@ -85,9 +91,9 @@ def a_master_is_shown_as_it_is() -> None:
     assert one["network"]["state"] == "unmanaged", one
     vips = [(v["address"], v["held"], v["due"], v["member"]) for v in seen["vips"]]
     assert vips == [(VIP, True, True, None), (VIP6, True, True, True)], vips
-    (instance,) = seen["instances"]
+    instance = only(seen["instances"])
     assert (instance["name"], instance["state"], instance["source"]) == ("VI_1", "MASTER", ADDRESS)
-    (link,) = seen["uplinks"]
+    link = only(seen["uplinks"])
     assert f"{ADDRESS}/24" in link["addresses"], link
     assert link["network"] == {
         "file": f"/run/systemd/network/10-netplan-{UPLINK}.network",
@@ -148,7 +154,7 @@ def a_broken_wire_is_shown() -> None:
     run("systemctl stop keepalived-dummy")  # it would mend it at once
     run(f"tc filter del dev {UPLINK} ingress pref 19268 protocol ipv6")
     seen = status()
-    (one,) = seen["dummies"]
+    one = only(seen["dummies"])
     assert one["wire"]["state"] == "broken", one
     assert one["wire"]["lacking"] == [f"{UPLINK} ingress pref 19268"], one
     assert not seen["daemon"]["running"]
@@ -190,7 +196,7 @@ def what_is_put_right_is_in_the_journal_and_explained() -> None:
     before = status()["daemon"]["heals"].get("down", 0)
     run(f"ip link set {DUMMY} down")
     wait_for("it is counted", lambda: status()["daemon"]["heals"].get("down", 0) == before + 1)
-    (one,) = entries("EVENT=healed", start)
+    one = only(entries("EVENT=healed", start))
     assert (one["DUMMY"], one["WHAT"], one["PRIORITY"]) == (DUMMY, "down", "4"), one
     assert one["SYSLOG_IDENTIFIER"] == "keepalived-dummy", one
     said = run(
