@@ -300,7 +300,7 @@ class Host:
     def _address_gone(self, a: Address, now: float) -> None:
         if way := self.ways.get((a.ifindex, a.family)):
             # The one moment that counts.
-            self._send(way.address_removed(a.address, now))
+            self._send(way.address_removed(a.address, a.prefixlen, now))
             self.dirty.setdefault((a.ifindex, a.family), now + _DEBOUNCE)
         known = self._addresses.get(a.ifindex)
         if known is not None and known.pop((a.address, a.prefixlen), None) is not None:

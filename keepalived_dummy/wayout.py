@@ -12,7 +12,8 @@ and reads no clock. How it comes to know routes, by a dump of the uplink's after
 - one that networkd or NetworkManager deletes is put back at once, for BRIDGE seconds unless the address goes too:
   on a busy host the two steps can be far apart;
 - once the uplink has an address again, ours go one by one as the uplink's own come back, what never comes back
-  after GRACE seconds, and all of them at once when the address is of another network.
+  after GRACE seconds, or SETTLE where it has an address of another network alone: networkd gives it a new static one
+  before that of DHCP is back.
 
 Ours have the metric 60000, so any route by anybody else wins beside them.
 """
@@ -52,7 +53,8 @@ class WayOut:
         self.times = 0
         self.seconds = 0.0
         self.log: list[Event] = []
-        self._addresses: dict[bytes, int] = {}
+        self._addresses: set[Prefix] = set()
+        self._lost = False  # it had an address, and has none now
         self._networks: set[Prefix] = set()  # those its addresses were of, before they went
         self._known: dict[Key, Route] = {}
         self._ready: dict[
@@ -82,7 +84,8 @@ class WayOut:
 
     def address_added(self, address: bytes, length: int, now: float) -> bytes:
         """The uplink has got an address (not a link-local one)."""
-        self._addresses[address] = length
+        self._addresses.add((address, length))
+        self._lost = False
         self._gone = dict.fromkeys(self._gone, now)
         network = (routes.prefix(address, length), length)
         if self.since is None:
@@ -91,15 +94,20 @@ class WayOut:
         self._back = now
         expected = self._networks | {r.key[1:3] for r in self._known.values() if not r.gateway}
         if network in expected or length == 8 * len(address):
+            self._patience = GRACE if self._patience == SETTLE else self._patience
             return b""
         self._networks.add(network)
-        self._say("way-out-moves", f"its {self._family} address is of another network now")
-        return self._end(now, forget=True)
+        self._patience = SETTLE
+        self._say("way-out-moves", f"it has an {self._family} address of another network now")
+        return b""
 
-    def address_removed(self, address: bytes, now: float) -> bytes:
+    def address_removed(self, address: bytes, length: int, now: float) -> bytes:
         """The uplink has lost an address: the one moment that counts. Nothing is looked up or built here."""
-        length = self._addresses.pop(address, None)
-        if length is None or not self.up or not self._known:
+        if (address, length) not in self._addresses:
+            return b""
+        self._addresses.remove((address, length))
+        self._lost = not self._addresses
+        if not self.up or not self._known:
             return b""
         self._patience = GRACE
         if not self._addresses:
@@ -146,7 +154,7 @@ class WayOut:
         if held == self.held:
             return b""
         self.held, self._unheld = held, now
-        if not held or self.since is not None or self._addresses or not self.up or not self._known:
+        if not held or self.since is not None or not self._lost or not self.up or not self._known:
             return b""
         self._begin(now, self._known)
         return self._all
@@ -202,7 +210,7 @@ class WayOut:
             return b""
         if self.since is None:
             self._forget([key for key, gone in self._gone.items() if now >= gone + SETTLE])
-            self._networks = {(routes.prefix(a, n), n) for a, n in self._addresses.items()}
+            self._networks = {(routes.prefix(a, n), n) for a, n in self._addresses}
             return b""
         if self._addresses:
             return self._end(now, forget=True)
@@ -224,8 +232,9 @@ class WayOut:
         """What goes with one of several addresses: its network, what names it as source, what went just before."""
         network = routes.prefix(address, length)
         lost = set(self._gone)
-        lost.update(key for key, r in self._known.items() if r.source == address)
-        if all((routes.prefix(a, n), n) != (network, length) for a, n in self._addresses.items()):
+        if all(a != address for a, _ in self._addresses):
+            lost.update(key for key, r in self._known.items() if r.source == address)
+        if all((routes.prefix(a, n), n) != (network, length) for a, n in self._addresses):
             lost.update(key for key in self._known if key[1:3] == (network, length))
         return lost
 
@@ -274,6 +283,7 @@ class WayOut:
         """Routes that an earlier run left are still needed where the address is still away."""
         self._first = False
         if ours:
+            self._lost = not self._addresses
             self._known = dict(ours)
             self._build()
             self._begin(now, self._known)

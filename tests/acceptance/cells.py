@@ -205,8 +205,8 @@ def admin(bed: Testbed, way_out: bool) -> dict[str, Any]:
     run(f"ip route replace default dev {UPLINK} scope link")
     found["default by hand"] = run("ip -o route get 198.51.100.99")
     run(f"ip address add 198.51.100.1/24 dev {UPLINK}")
-    time.sleep(0.5)
-    found["ours after another prefix"] = ours()
+    found["new prefix"] = run("ip -o route get 198.51.100.7")
+    found["ours after another prefix"] = _left_after(5)
     found["old prefix"] = run("ip route show 192.0.2.0/24")
     found["by hand, kept"] = run("ip route show 203.0.113.0/24")
     run("networkctl reconfigure " + UPLINK)
@@ -222,6 +222,7 @@ def admin(bed: Testbed, way_out: bool) -> dict[str, Any]:
         for name, bad in (
             ("the way out was not in place", way_out and not found["in place"]),
             ("our default hides the one by hand", f"proto {PROTOCOL}" in found["default by hand"]),
+            ("a new prefix does not win", "src 198.51.100.1" not in found["new prefix"]),
             ("ours stay beside another prefix", bool(found["ours after another prefix"])),
             ("a route by hand is gone", "203.0.113.0" not in found["by hand, kept"]),
             ("a deleted default came back", bool(found["default deleted"])),

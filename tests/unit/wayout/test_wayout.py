@@ -61,10 +61,10 @@ class Uplink:
     def gain(self, address: bytes = ADDRESS, length: int = 24) -> None:
         self.do(self.way.address_added(address, length, self.now))
 
-    def lose(self, address: bytes = ADDRESS) -> None:
+    def lose(self, address: bytes = ADDRESS, length: int = 24) -> None:
         """The kernel flushes first: its message comes before, but it holds the lock until it has done so."""
         self.table = []
-        self.do(self.way.address_removed(address, self.now))
+        self.do(self.way.address_removed(address, length, self.now))
 
     def wait(self, seconds: float) -> None:
         until = self.now + seconds
@@ -84,6 +84,7 @@ class Uplink:
 
 
 KEYS = {r.key for r in OWN}
+OTHER = bytes([203, 0, 113, 5])
 
 
 @pytest.fixture
@@ -173,16 +174,64 @@ def test_what_does_not_come_back_is_forgotten(uplink: Uplink) -> None:
     assert uplink.ours() == {NET.key}
 
 
-def test_another_network_wins_at_once(uplink: Uplink) -> None:
+def test_another_network_wins(uplink: Uplink) -> None:
+    """Its routes by their metric at once; ours go soon."""
     uplink.lose()
-    uplink.gain(bytes([203, 0, 113, 5]))
-    assert uplink.ours() == set()
+    uplink.gain(OTHER)
     new = route("203.0.113.0/24")
-    uplink.table = [new]
+    uplink.table.append(new)
     uplink.read()
+    uplink.wait(SETTLE - 0.1)
+    assert uplink.ours() == KEYS
+    uplink.wait(0.2)
+    assert uplink.table == [new]
     uplink.wait(SETTLE + 1)
-    uplink.lose(bytes([203, 0, 113, 5]))
+    uplink.lose(OTHER)
     assert uplink.ours() == {new.key}
+    assert [e.kind for e in uplink.way.log].count("way-out-moves") == 1
+
+
+def test_a_new_static_address_is_there_before_that_of_dhcp(uplink: Uplink) -> None:
+    """networkd sets static addresses while the DHCP client still asks; netplan had given the uplink one more."""
+    uplink.lose()
+    uplink.gain(OTHER)
+    uplink.wait(SETTLE - 1)
+    uplink.gain()
+    uplink.wait(GRACE - 1)
+    assert uplink.ours() == KEYS
+    uplink.table += OWN
+    uplink.read()
+    assert uplink.ours() == set()
+
+
+def test_another_prefix_length_is_no_loss(uplink: Uplink) -> None:
+    """`ip address add X/25; ip address del X/24` changes a netmask without a gap."""
+    uplink.gain(ADDRESS, 25)
+    uplink.table.append(route("192.0.2.0/25"))
+    uplink.read()
+    uplink.table.remove(NET)
+    uplink.do(uplink.way.address_removed(ADDRESS, 24, uplink.now))
+    assert uplink.ours() == {
+        NET.key
+    }  # its network alone: whether the admin wants it back is not known
+    uplink.wait(GRACE + 1)
+    assert uplink.ours() == set()
+    uplink.lose(ADDRESS, 25)
+    assert DEFAULT.key in uplink.ours()
+    assert uplink.way.since is not None
+
+
+def test_an_uplink_that_never_had_an_address_has_lost_none() -> None:
+    """Of IPv6 it may have a link-local one alone, and an IPv4 one may be unnumbered."""
+    it = Uplink(WayOut("ens3", AF_INET6))
+    net = route("fd98::/64")
+    it.table = [net]
+    it.read()
+    it.way.vips(True, it.now)
+    it.table = []
+    it.read()
+    it.wait(WARN + 1)
+    assert (it.table, it.way.since, it.way.log) == ([], None, [])
 
 
 def test_a_route_changed_by_hand_meanwhile_wins(uplink: Uplink) -> None:
@@ -256,7 +305,7 @@ def test_a_link_that_goes_down_ends_it(uplink: Uplink) -> None:
     uplink.table = []
     uplink.do(uplink.way.link(False, uplink.now))
     assert uplink.way.since is None
-    assert uplink.way.address_removed(ADDRESS, uplink.now) == b""
+    assert uplink.way.address_removed(ADDRESS, 24, uplink.now) == b""
     assert uplink.way.deadline() is None
 
 
@@ -275,7 +324,7 @@ def test_one_of_several_addresses_takes_its_network_only() -> None:
     it.table = [a, b]
     it.read()
     it.table = [b]
-    it.do(it.way.address_removed(first, it.now))
+    it.do(it.way.address_removed(first, 64, it.now))
     assert (it.ours(), it.reached()) == ({a.key}, {a.key, b.key})
     it.wait(GRACE + 1)
     assert it.table == [b]
@@ -287,7 +336,7 @@ def test_a_second_address_of_the_same_network_needs_nothing() -> None:
     it.gain(bytes([192, 0, 2, 6]))
     it.table = list(OWN)
     it.read()
-    assert it.way.address_removed(ADDRESS, it.now) == b""
+    assert it.way.address_removed(ADDRESS, 24, it.now) == b""
 
 
 def test_leftovers_of_a_run_that_was_killed_are_cleaned() -> None:
@@ -329,7 +378,7 @@ def test_the_best_of_several_routes_is_kept() -> None:
 
 
 def test_connected_routes_come_first(uplink: Uplink) -> None:
-    sent = list(netlink.messages(uplink.way.address_removed(ADDRESS, 0)))
+    sent = list(netlink.messages(uplink.way.address_removed(ADDRESS, 24, 0)))
     found = [routes.route(m.body, IFINDEX) for m in sent]
     assert [r.key for r in found if r] == [NET.key, STATIC.key, DEFAULT.key]
     assert {(r.protocol, r.metric) for r in found if r} == {(75, 60000)}
@@ -361,7 +410,7 @@ def test_whatever_happens_nothing_is_left_once_all_is_well(actions: list[str]) -
             case "read":
                 it.read()
             case "other":
-                it.gain(bytes([203, 0, 113, 5]))
+                it.gain(OTHER)
             case "down" | "up":
                 it.table = [] if action == "down" else it.table
                 it.do(it.way.link(action == "up", it.now))
@@ -371,7 +420,7 @@ def test_whatever_happens_nothing_is_left_once_all_is_well(actions: list[str]) -
                 it.wait(20)
     it.do(it.way.link(True, it.now))
     it.gain()
-    it.do(it.way.address_removed(bytes([203, 0, 113, 5]), it.now))
+    it.do(it.way.address_removed(OTHER, 24, it.now))
     it.table += [r for r in OWN if r not in it.table]
     it.read()
     it.wait(30)
