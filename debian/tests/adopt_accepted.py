@@ -22,7 +22,7 @@ def links(case: Path) -> list[str]:
     names += [*(f"keepalived{i}" for i in range(4)), "out0", "vips0"]
     wanted = [name for name in dict.fromkeys(names) if name != "lo"]
     return [
-        f"link add {name} type dummy\naddress add 192.0.2.{200 + number}/32 dev {name}\nlink set {name} up"
+        f"link add {name} type dummy\naddress add 192.0.2.{200 + number}/32 dev {name}\nlink set {name} up multicast on"
         for number, name in enumerate(wanted)
     ]
 
