@@ -25,6 +25,7 @@ from keepalived_dummy.netlink import (
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 PROTOCOL = 75  # a route of the way out, free in rtnetlink.h and in iproute2's rt_protos
+KEEPALIVED = 18  # RTPROT_KEEPALIVED (linux/rtnetlink.h): of virtual_routes and static_routes
 METRIC = 60000  # worse than any route of networkd, NetworkManager or the kernel
 
 _RTN_UNICAST, _RT_TABLE_LOCAL, _RTNH_F_ONLINK = 1, 255, 4
@@ -153,21 +154,29 @@ def take(r: Route) -> bytes:
     return message(RTM_DELROUTE, 0, _body(r))
 
 
-def _body(r: Route) -> bytes:
-    flags = _RTNH_F_ONLINK if r.gateway else 0
+def restore(r: Route) -> bytes:
+    """Adds `r` itself, as its owner had it, unless it is there."""
+    return message(RTM_NEWROUTE, CREATE | EXCL, _body(r, ours=False))
+
+
+def _body(r: Route, ours: bool = True) -> bytes:
+    flags = _RTNH_F_ONLINK if ours and r.gateway else 0
+    protocol, metric = (PROTOCOL, METRIC) if ours else (r.protocol, r.metric)
     table = r.key.table if r.key.table < 256 else 0
     length, tos = r.key.length, r.key.tos
     body = _ROUTE.pack(
-        r.family, length, r.src_length, tos, table, PROTOCOL, r.scope, _RTN_UNICAST, flags
+        r.family, length, r.src_length, tos, table, protocol, r.scope, _RTN_UNICAST, flags
     )
     if length:
         body += attribute(_RTA_DST, r.key.destination)
     for kind, number in (
         (_RTA_OIF, r.ifindex),
-        (_RTA_PRIORITY, METRIC),
+        (_RTA_PRIORITY, metric),
         (_RTA_TABLE, r.key.table),
     ):
         body += attribute(kind, _U32.pack(number))
+    if not ours and r.source:
+        body += attribute(_RTA_PREFSRC, r.source)
     return body + r.extra
 
 

@@ -14,6 +14,8 @@ and reads no clock. How it comes to know routes, by a dump of the uplink's after
 - once the uplink has an address again, ours go one by one as the uplink's own come back, what never comes back
   after GRACE seconds, or SETTLE where it has an address of another network alone: networkd gives it a new static one
   before that of DHCP is back.
+- keepalived is told nothing of a flush, and sets its virtual_routes and static_routes again at its next start or
+  election alone: those are restored as they were, once the address is back, unless the VIPs came or went meanwhile.
 
 Ours have the metric 60000, so any route by anybody else wins beside them.
 """
@@ -66,6 +68,8 @@ class WayOut:
         self._back = 0.0  # its address is back since
         self._patience = GRACE
         self._unheld = 0.0  # no VIP is held since
+        self._held_before = False  # at the beginning of this use
+        self._restored: set[Key] = set()
         self._warned = False
         self._again = 0
         self._first = True
@@ -175,6 +179,8 @@ class WayOut:
             self._ours = {}
         elif self._addresses and not self._ours:
             send += self._end(now)
+        elif self._addresses:
+            send += self._restore()
         elif not self._addresses and self.up:
             missing = [key for key in self._ready if key not in own and key not in ours]
             self._ours.update((key, self._known[key]) for key in missing)
@@ -245,10 +251,23 @@ class WayOut:
             self._warned = False
             self._again = 0
             self._ours = {}
+            self._held_before = self.held
+            self._restored = set(self._gone)  # not there before either
             self._say("way-out-begins", f"{self._family} routes gone, {len(keys)} put back")
         self._back = now
         for key in keys:
             self._ours[key] = self._known[key]
+
+    def _restore(self) -> bytes:
+        """keepalived's own among those in use, once each."""
+        if self.held != self._held_before:
+            return b""
+        theirs = [
+            r for r in self._ours.values() if self._known[r.key].protocol == routes.KEEPALIVED
+        ]
+        lacking = [self._known[r.key] for r in theirs if r.key not in self._restored]
+        self._restored.update(r.key for r in lacking)
+        return b"".join(map(routes.restore, lacking))
 
     def _end(self, now: float, forget: bool = False) -> bytes:
         send = self._take_all()

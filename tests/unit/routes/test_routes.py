@@ -61,6 +61,10 @@ def test_put_back_with_protocol_metric_and_onlink(name: str) -> None:
             assert again == r._replace(protocol=75, metric=60000, source=b"")
             assert struct.unpack_from("=I", made.body, 8)[0] == (4 if r.gateway else 0)
             assert routes.interface(made.body) == UPLINK
+        (made,) = netlink.messages(routes.restore(r))
+        assert made.type == routes.RTM_NEWROUTE
+        assert routes.route(made.body, UPLINK) == r
+        assert struct.unpack_from("=I", made.body, 8)[0] == 0
 
 
 def made(

@@ -204,6 +204,60 @@ def test_a_new_static_address_is_there_before_that_of_dhcp(uplink: Uplink) -> No
     assert uplink.ours() == set()
 
 
+def keepalived_s(uplink: Uplink) -> Route:
+    """A route of keepalived's, there as well."""
+    r = route("203.0.113.64/26 via 192.0.2.1", protocol=routes.KEEPALIVED, metric=0)
+    uplink.table.append(r)
+    uplink.read()
+    return r
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_route_of_keepalived_is_restored_as_it_was(uplink: Uplink, held: bool) -> None:
+    """It is not told of the flush that took it, and nobody else sets it again."""
+    uplink.do(uplink.way.vips(held, uplink.now))
+    theirs = keepalived_s(uplink)
+    uplink.lose()
+    assert theirs.key in uplink.ours()
+    uplink.gain()
+    uplink.table.append(NET)
+    uplink.read()
+    assert theirs in uplink.table
+    uplink.table += [DEFAULT, STATIC]
+    uplink.read()
+    assert (uplink.ours(), uplink.way.since) == (set(), None)
+    assert sorted(uplink.table) == sorted([*OWN, theirs])
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_route_of_keepalived_is_left_to_it_when_the_vips_came_or_went(
+    uplink: Uplink, before: bool
+) -> None:
+    """It takes its virtual_routes away, or sets them, itself."""
+    uplink.do(uplink.way.vips(before, uplink.now))
+    theirs = keepalived_s(uplink)
+    uplink.lose()
+    uplink.do(uplink.way.vips(not before, uplink.now))
+    uplink.gain()
+    uplink.table += OWN
+    uplink.read()
+    uplink.wait(GRACE + 1)
+    assert theirs not in uplink.table
+
+
+def test_a_route_of_keepalived_that_it_deleted_is_not_restored(uplink: Uplink) -> None:
+    theirs = keepalived_s(uplink)
+    uplink.table.remove(theirs)
+    uplink.read()
+    uplink.lose()
+    uplink.gain()
+    uplink.table += OWN
+    uplink.read()
+    uplink.wait(GRACE + 1)
+    assert theirs not in uplink.table
+    assert uplink.ours() == set()
+
+
 def test_another_prefix_length_is_no_loss(uplink: Uplink) -> None:
     """`ip address add X/25; ip address del X/24` changes a netmask without a gap."""
     uplink.gain(ADDRESS, 25)
