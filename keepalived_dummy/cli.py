@@ -16,6 +16,8 @@ from keepalived_dummy.errors import UserError
 if TYPE_CHECKING:
     from keepalived_dummy import apply
 
+_CONFIG = Path("/etc/keepalived/keepalived.conf")  # keepalived.CONFIG; its import takes time
+
 
 def parser() -> argparse.ArgumentParser:
     """All commands and options; the man page and the completion are checked against it."""
@@ -25,7 +27,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="See keepalived-dummy(8).",
         allow_abbrev=False,
     )
-    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    top.add_argument(
+        "--version",
+        action="version",
+        version=f"%(prog)s {__version__}",
+        help="show the version and exit",
+    )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     generate = commands.add_parser(
@@ -53,19 +60,23 @@ def parser() -> argparse.ArgumentParser:
     adopt = commands.add_parser(
         "adopt", help="move the VIPs of keepalived.conf onto dummies", allow_abbrev=False
     )
-    _add_common(adopt)
+    _add_config(adopt)
     adopt.add_argument("--interface", metavar="NAME", help="the dummy to move them to")
     adopt.add_argument(
-        "--dry-run", action="store_true", help="show the changes; exit status 3 if there are any"
+        "--dry-run",
+        action="store_true",
+        help="show the changes and make none; exit status 3 if there are any",
     )
     adopt.add_argument(
         "--partial", action="store_true", help="leave what cannot be changed with certainty"
     )
     adopt.add_argument("--no-pin-source", action="store_true", help="pin no source address of VRRP")
+    _add_consent(adopt)
     adopt.set_defaults(run=run_adopt)
 
     revert = commands.add_parser("revert", help="take back what adopt did", allow_abbrev=False)
-    _add_common(revert)
+    _add_config(revert)
+    _add_consent(revert)
     revert.set_defaults(run=run_revert)
 
     status = commands.add_parser(
@@ -75,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="as JSON, for programs")
     form.add_argument("--brief", action="store_true", help="one line a VIP")
     form.add_argument("--prometheus", action="store_true", help="as metrics for Prometheus")
-    status.add_argument("--watch", action="store_true", help="again at each event, until ^C")
+    status.add_argument(
+        "--watch", action="store_true", help="show it again at each event, until ^C"
+    )
     status.set_defaults(run=run_status)
 
     check = commands.add_parser(
@@ -95,21 +108,20 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_common(command: argparse.ArgumentParser) -> None:
-    """What adopt and revert both take."""
-    _add_config(command)
-    command.add_argument("--yes", action="store_true", help="do not ask")
-    command.add_argument("--no-reload", action="store_true", help="change the files alone")
-
-
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--config",
         type=Path,
-        default=Path("/etc/keepalived/keepalived.conf"),
+        default=_CONFIG,
         metavar="FILE",
-        help="keepalived's configuration",
+        help=f"take FILE instead of {_CONFIG}",
     )
+
+
+def _add_consent(command: argparse.ArgumentParser) -> None:
+    """What adopt and revert both take."""
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--no-reload", action="store_true", help="change the files alone")
 
 
 def run_generate(options: argparse.Namespace) -> int:
