@@ -39,7 +39,7 @@ step = @printf '\n==> %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
 .DELETE_ON_ERROR:
 .PHONY: force help setup lint unit deb lintian images reproducible autopkgtest autopkgtest-dsc examples turns \
-	test demo bench acceptance repo field fleet install debianize picture clean
+	man test demo bench acceptance repo field fleet install debianize picture clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -78,6 +78,7 @@ lint: $(VENV)/ready-$(RUFF)-$(MYPY) ## ruff, mypy --strict, shellcheck
 	@$(VENV)/bin/mypy keepalived_dummy
 	@$(VENV)/bin/mypy tests/unit tests/bench
 	@$(VENV)/bin/mypy tests/guest/run tests/packaging/picture.py
+	@$(VENV)/bin/mypy docs/man/generate.py
 	@MYPYPATH=tests/fleet:debian/tests $(VENV)/bin/mypy tests/fleet
 	@MYPYPATH=tests/acceptance $(VENV)/bin/mypy tests/demo
 	@MYPYPATH=tests/field:debian/tests $(VENV)/bin/mypy tests/field/run tests/field/*.py
@@ -215,9 +216,13 @@ debianize: build ## derive Debian metadata with stdeb, into build/debianized
 	@rm -rf build/debianized
 	@tests/packaging/debianize build/debianized
 
+man: build ## the man pages, in build/man: man -l build/man/keepalived-dummy.8
+	$(call packages,python3-jinja2)
+	@$(PYTHON) docs/man/generate.py build/man
+
 picture: ## the pictures of docs/, drawn from their text
 	@for text in docs/*.txt; do $(PYTHON) tests/packaging/picture.py $$text > $${text%.txt}.svg || exit 1; done
 
 clean: ## remove what was built; images of guests stay in build/images
-	@rm -rf dist build/source build/autopkgtest build/promtool build/venv build/examples-venv build/debianized
+	@rm -rf dist build/source build/autopkgtest build/promtool build/venv build/examples-venv build/debianized build/man
 	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -20,7 +20,7 @@ _CONFIG = Path("/etc/keepalived/keepalived.conf")  # keepalived.CONFIG; its impo
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and options; the man page and the completion are checked against it."""
+    """All commands and options; the man page is made of it, the completion checked against it."""
     top = argparse.ArgumentParser(
         prog="keepalived-dummy",
         description="Keep keepalived's virtual IP addresses on dummy interfaces, out of networkd's reach.",

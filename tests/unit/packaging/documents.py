@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from commandline import TREE
+from manual import PAGES
 
-MANUALS = sorted((TREE / "docs/man").iterdir())
+MANUALS = [TREE / f"docs/man/{page}.in" for page in PAGES]
 CATALOG = TREE / "lib/systemd/catalog/keepalived-dummy.catalog"
 TEXTS = [
     TREE / "README.md",
@@ -32,10 +33,15 @@ class Code(NamedTuple):
 
 def code(path: Path) -> Iterator[Code]:
     """All code of a document."""
-    where, text = str(path.relative_to(TREE)), path.read_text()
+    where, text = str(path.relative_to(TREE)), _text(path)
     read = _manual if path in MANUALS else _catalog if path == CATALOG else _markdown
     for found, block in read(text):
         yield Code(where, found, block)
+
+
+def _text(path: Path) -> str:
+    """A man page is read as it is made of its template."""
+    return PAGES[path.stem] if path in MANUALS else path.read_text()
 
 
 def _markdown(text: str) -> Iterator[tuple[str, bool]]:
@@ -68,7 +74,7 @@ def _catalog(text: str) -> Iterator[tuple[str, bool]]:
 
 def seen(path: Path) -> str:
     """A document as its reader sees it, without the marks around words."""
-    text = path.read_text()
+    text = _text(path)
     if path in MANUALS:
         return re.sub(r"^\.(?:It )?(?:[A-Z][a-z] )+", "", text, flags=re.MULTILINE)
     return text.replace("`", "")

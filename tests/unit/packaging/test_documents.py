@@ -148,7 +148,7 @@ def test_a_script_of_the_tree_can_be_run(script: str) -> None:
     assert os.access(TREE / script, os.X_OK)
 
 
-@pytest.mark.parametrize("path", [path for path in MANUALS if path.suffix == ".5"])
+@pytest.mark.parametrize("path", [path for path in MANUALS if path.name.endswith(".5.in")])
 def test_an_example_of_a_conf_is_right(path: Path) -> None:
     blocks = [item.text for item in code(path) if item.block and item.text.startswith("[")]
     assert blocks

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The man pages and the commented conf say just what the command line, the conf reader and the daemon have."""
+"""The man pages, as made, and the commented conf say just what the command line, the conf reader and the daemon have."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from commandline import TREE, commands, options
+from manual import PAGES
 
 from keepalived_dummy import cli, config, files, lastgood, routes
 from keepalived_dummy.child import TIMEOUT
 from keepalived_dummy.events import KINDS
 from keepalived_dummy.state import INFO, NOTICE, WARNING
 
-MANUAL = TREE / "docs/man"
 CONFFILE = TREE / "etc/keepalived-dummy.d/keepalived.conf"
 SYSTEM = TREE / "lib/systemd/system"
 PRIORITIES = {"warning": WARNING, "notice": NOTICE, "info": INFO}
@@ -24,9 +24,8 @@ PRIORITIES = {"warning": WARNING, "notice": NOTICE, "info": INFO}
 
 def section(page: str, name: str) -> str:
     """The mdoc(7) of a section."""
-    text = (MANUAL / page).read_text()
     found = re.search(
-        rf"^\.Sh {re.escape(name)}\n(.*?)(?=^\.Sh |\Z)", text, re.DOTALL | re.MULTILINE
+        rf"^\.Sh {re.escape(name)}\n(.*?)(?=^\.Sh |\Z)", PAGES[page], re.DOTALL | re.MULTILINE
     )
     assert found, name
     return found[1]
@@ -71,7 +70,8 @@ def test_synopsis_has_the_commands_and_options_of_the_command_line() -> None:
     for part in filter(None, synopsis.split(".Nm\n")):
         lines = part.strip().splitlines()
         name = lines.pop(0).removeprefix(".Cm ") if lines[0].startswith(".Cm ") else ""
-        found[name] = {"-" + line.removeprefix(".Op Fl ").replace(" Ar ", " ") for line in lines}
+        shown = [one for line in lines for one in line.removeprefix(".Op Fl ").split(" | Fl ")]
+        found[name] = {"-" + one.replace(" Ar ", " ") for one in shown}
     wanted = {name: options(parser) - {"--help"} for name, parser in commands().items()}
     assert found == {**wanted, "": options(cli.parser())}
 
@@ -95,7 +95,7 @@ def manual_keys() -> dict[str, dict[str, str]]:
     """Sections, keys, and the default of each: the last sentence of its text."""
     found: dict[str, dict[str, str]] = {}
     for name in re.findall(
-        r"^\.Sh \[(\w+)\] SECTION$", (MANUAL / "keepalived-dummy.conf.5").read_text(), re.MULTILINE
+        r"^\.Sh \[(\w+)\] SECTION$", PAGES["keepalived-dummy.conf.5"], re.MULTILINE
     ):
         keys = found[name] = {}
         for key, text in entries(section("keepalived-dummy.conf.5", f"[{name}] SECTION"), "Va"):
@@ -208,7 +208,7 @@ def test_manual_has_the_files() -> None:
 
 
 def test_manual_has_the_numbers() -> None:
-    said = plain((MANUAL / DAEMON).read_text().partition(".Sh SIGNALS")[0].replace("\n.El", ""))
+    said = plain(PAGES[DAEMON].partition(".Sh SIGNALS")[0].replace("\n.El", ""))
     assert f"protocol {routes.PROTOCOL} and metric {routes.METRIC}." in said
     assert f"killed after {TIMEOUT:g} seconds" in said
 
@@ -233,28 +233,29 @@ def test_manual_has_the_drop_in_of_keepalived() -> None:
 # all
 
 
-def pages() -> list[str]:
-    return sorted(path.name for path in MANUAL.iterdir())
-
-
 def test_each_page_is_in_the_package() -> None:
     listed = (TREE / "debian/keepalived-dummy.manpages").read_text().split()
-    assert sorted(listed) == [f"docs/man/{page}" for page in pages()]
+    assert sorted(listed) == [f"build/man/{page}" for page in sorted(PAGES)]
 
 
-@pytest.mark.parametrize("page", pages())
+@pytest.mark.parametrize("page", PAGES)
 def test_groff_renders_the_manual_without_a_warning(page: str) -> None:
-    command = ["groff", "-mandoc", "-Tutf8", "-P-cbou", "-ww", str(MANUAL / page)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = ["groff", "-mandoc", "-Tutf8", "-P-cbou", "-ww"]
+    done = subprocess.run(command, input=PAGES[page], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "SEE ALSO" in done.stdout
 
 
-@pytest.mark.parametrize("page", pages())
+@pytest.mark.parametrize("page", PAGES)
+def test_mandoc_has_nothing_to_warn_of(page: str) -> None:
+    command = ["mandoc", "-T", "lint", "-W", "warning"]
+    done = subprocess.run(command, input=PAGES[page], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_references_between_our_pages_are_right(page: str) -> None:
-    known = {tuple(name.rsplit(".", 1)) for name in pages()}
-    named = re.findall(
-        r"^\.Xr (keepalived-dummy\S*) (\d)", (MANUAL / page).read_text(), re.MULTILINE
-    )
+    known = {tuple(name.rsplit(".", 1)) for name in PAGES}
+    named = re.findall(r"^\.Xr (keepalived-dummy\S*) (\d)", PAGES[page], re.MULTILINE)
     assert named
     assert set(named) <= known

@@ -72,7 +72,9 @@ def test_python_dependencies_are_there_for_the_tests_of_the_build(
 ) -> None:
     modules = {name for name in relations(derived[1]["depends"]) if name.startswith("python3-")}
     assert modules == {"python3-jinja2", "python3-pyroute2"}
-    assert {f"{name} <!nocheck>" for name in modules} <= relations(maintained[0]["build-depends"])
+    # The man pages are made with jinja2, also where no test is run.
+    wanted = {"python3-jinja2", "python3-pyroute2 <!nocheck>"}
+    assert wanted <= relations(maintained[0]["build-depends"])
 
 
 def test_name_and_section_are_the_derived_ones(
