@@ -181,6 +181,7 @@ def foreign(results: dict[str, Result]) -> Iterator[str]:
     yield ""
     yield "In each cell what vanished, with a star where it was back three seconds later, and the states that the"
     yield "vrrp_instance entered. The drop-in is what `generate` writes: written while networkd runs, and read by it."
+    yield "Of a flush with the uplink's address nothing is seen deleted; what is named then was not there at the end."
     yield ""
     yield foreign_part.table(list(results.values()))
 
