@@ -44,6 +44,7 @@ class Passes:
     ) -> None:
         self._command, self._loop, self._done = command, loop, done
         self._child: Child | None = None
+        self._watched: set[int] = set()  # which of its descriptors are in the loop
         self._pace = Pace()
         self._due: float | None = None
         self._reasons: dict[str, None] = {}
@@ -110,7 +111,8 @@ class Passes:
             log(ERR, f"{command[0]}: {problem.strerror}")
             return False
         self._child = child
-        for fd in (child.out, child.exited):
+        self._watched = {child.out, child.exited}
+        for fd in self._watched:
             self._loop.register(fd, select.EPOLLIN)
         return True
 
@@ -118,9 +120,12 @@ class Passes:
         """Descriptors are ready, perhaps the child's."""
         child = self._child
         if child and child.out in ready and not child.read():
-            self._loop.modify(child.out, 0)
+            # At its end a pipe is ready whatever it is asked for (EPOLLHUP): at a real-time priority a loop that
+            # comes back at once keeps a lone CPU from the child that is still to exit.
+            self._loop.unregister(child.out)
+            self._watched.remove(child.out)
         if child and child.exited in ready:
-            for fd in (child.out, child.exited):
+            for fd in self._watched:
                 self._loop.unregister(fd)
             self._child = None
             status = child.finish()
