@@ -102,6 +102,7 @@ def remove() -> Result:
         result.add_links(links.remove_all(change))
         result.add_units(units.remove(ROOT))
         result.add_foreign(foreign.remove(ROOT))
+        (ROOT / files.RUNTIME / "plan.json").unlink(missing_ok=True)
     return result
 
 
@@ -125,6 +126,7 @@ def _wire(wanted: config.Config, result: Result) -> None:
         "dummies": [
             {
                 "name": dummy.name,
+                "alias": links.ALIAS + dummy.stem,
                 "mtu": dummy.mtu,
                 "mac": dummy.mac,
                 "wire": dummy.wire,

@@ -109,13 +109,14 @@ class Daemon:
         return self._end()
 
     def _start(self) -> None:
-        """What an earlier run knew is looked after at once; a pass of apply follows."""
+        """What an earlier run knew, and is there, is looked after at once; a pass of apply follows."""
         now = time.monotonic()
         try:
             known = plan.read(state.read("plan.json"))
         except ValueError:
             pass  # the first start, or another version's
         else:
+            self._host.stale = True  # a conf may have gone since: the pass makes what is missing
             self._host.load(known, now)
             self._survey.picture(now)
         self._passes.want("start")

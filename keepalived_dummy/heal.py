@@ -32,9 +32,13 @@ def wrong(link: Link) -> list[str]:
 
 
 def create(dummy: Dummy, before: Link | None) -> bytes:
-    """Makes a dummy that was deleted: as configured, else with the MAC that it had."""
+    """Makes a dummy that was deleted: as configured, else with the MAC that it had, and known again as ours."""
     mac = dummy.mac or (before.mac if before else b"")
-    return interfaces.create_dummy(dummy.name, mac, dummy.mtu) + interfaces.set_dummy(dummy.name)
+    return (
+        interfaces.create_dummy(dummy.name, mac, dummy.mtu)
+        + interfaces.set_alias(dummy.name, dummy.alias)
+        + interfaces.set_dummy(dummy.name)
+    )
 
 
 def made_by_kernel(address: Address, mac: bytes, told: bool) -> bool:

@@ -51,7 +51,7 @@ class Host:
         self.dirty: dict[Place, float] = {}  # whose routes are to be read again, and when
         self.heals: dict[str, int] = {}
         self.resync: float | None = None
-        self.stale = False  # a conf has changed that no plan knows yet
+        self.stale = False  # a conf has changed, or may have, that no plan knows yet
         self.torn: set[int] = set()  # interfaces of which a filter went
         self._limit = heal.Limit()
         self._mended: dict[str, float] = {}

@@ -154,6 +154,13 @@ def set_dummy(name: str) -> bytes:
     )
 
 
+def set_alias(name: str, alias: str) -> bytes:
+    """Sets a link's alias, which the kernel passes over in the message that makes the link (rtnl_create_link())."""
+    label = attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    body = _LINK.pack(0, 0, 0, 0, 0) + label + attribute(_IFLA_IFALIAS, alias.encode())
+    return message(RTM_NEWLINK, 0, body)
+
+
 def set_mac(index: int, mac: bytes) -> bytes:
     """Sets a link's MAC; to the one it has, it makes the kernel announce the link's addresses (arp_notify)."""
     return message(RTM_NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0) + attribute(_IFLA_ADDRESS, mac))

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 
 class Dummy(NamedTuple):
-    """A configured dummy; `mac` is empty and `mtu` 0 where the configuration asks for none."""
+    """A configured dummy; `mac` is empty and `mtu` 0 where the configuration asks for none.
+
+    `alias` is that of a link which this package made.
+    """
 
     name: str
     mtu: int
@@ -14,6 +17,7 @@ class Dummy(NamedTuple):
     wire: bool
     way_out: bool
     uplinks: tuple[str, ...]
+    alias: str
 
 
 class Filter(NamedTuple):
@@ -58,15 +62,15 @@ def _strings(values: Any) -> tuple[str, ...]:
 
 
 def _dummy(value: Any) -> Dummy:
-    if not isinstance(value["name"], str):
-        raise TypeError(value["name"])
+    name, alias = _strings([value["name"], value["alias"]])
     return Dummy(
-        value["name"],
+        name,
         int(value.get("mtu") or 0),
         bytes.fromhex((value.get("mac") or "").replace(":", "")),
         bool(value["wire"]),
         bool(value["way_out"]),
         _strings(value["uplinks"]),
+        alias,
     )
 
 

@@ -178,6 +178,7 @@ def test_no_plan(text: bytes) -> None:
 def test_a_plan() -> None:
     dummy = {
         "name": "a",
+        "alias": "keepalived-dummy:b",
         "mtu": None,
         "mac": "02:00:00:00:00:01",
         "wire": True,
@@ -188,7 +189,9 @@ def test_a_plan() -> None:
     given = {**PLAN, "dummies": [dummy], "filters": filters, "more": 1}
     read = plan.read(json.dumps(given).encode())
     assert read.filters == (plan.Filter(7, "egress", b"kdmy", "filter add ..."),)
-    assert read.dummies == (plan.Dummy("a", 0, b"\2\0\0\0\0\1", True, False, ("ens3",)),)
+    assert read.dummies == (
+        plan.Dummy("a", 0, b"\2\0\0\0\0\1", True, False, ("ens3",), "keepalived-dummy:b"),
+    )
 
 
 def test_the_pace_of_passes() -> None:

@@ -19,7 +19,8 @@ MAC = bytes.fromhex("02aabbccdd01")
 OTHER = bytes.fromhex("02aabbccdd02")
 VIP4, VIP6 = bytes([192, 0, 2, 10]), bytes.fromhex("fd" + 14 * "00" + "10")
 OWN = bytes([192, 0, 2, 5])
-PLAN = Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",)),))
+ALIAS = "keepalived-dummy:keepalived"
+PLAN = Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), ALIAS),))
 GOOD = IFF_UP | IFF_RUNNING
 
 
@@ -115,6 +116,7 @@ def test_a_deleted_dummy_is_made_again_and_its_vips_are_seen(world: World) -> No
     sent = world.tell(dummy(gone=True))
     assert interfaces.link(sent[0].body)[2:5] == ("keepalived0", "dummy", MAC)
     assert sent[0].flags & netlink.CREATE
+    assert [interfaces.link(m.body).alias for m in sent] == ["", ALIAS, "", "", ""]
     assert world.host.heals == {"deleted": 1}
     world.tell(dummy(9, flags=IFF_NOARP, mode=0), dummy(9))
     world.tell(address(9, VIP6, 128))
