@@ -56,7 +56,7 @@ def made_by_kernel(address: Address, mac: bytes, told: bool) -> bool:
 
 
 class Limit:
-    """How often somebody who keeps breaking a dummy is answered at once; then twice a second."""
+    """How often somebody who keeps breaking one dummy is answered at once; then twice a second."""
 
     def __init__(self) -> None:
         self._tokens, self._at = _BURST, 0.0

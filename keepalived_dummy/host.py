@@ -53,7 +53,7 @@ class Host:
         self.resync: float | None = None
         self.stale = False  # a conf has changed, or may have, that no plan knows yet
         self.torn: set[int] = set()  # interfaces of which a filter went
-        self._limit = heal.Limit()
+        self._limits: dict[str, heal.Limit] = {}  # of each dummy: what one is out of, others have
         self._mended: dict[str, float] = {}
         self._dummies: dict[str, Dummy] = {}
         self._uplinks: set[str] = set()
@@ -70,6 +70,7 @@ class Host:
         """A new plan: the picture is to be read anew after it (`picture`)."""
         self.plan = plan
         self._dummies = {dummy.name: dummy for dummy in plan.dummies}
+        self._limits = {name: self._limits.get(name, heal.Limit()) for name in self._dummies}
         self._uplinks = {name for dummy in plan.dummies for name in dummy.uplinks}
         for place, way in list(self.ways.items()):
             if not self._has_way(way.uplink):
@@ -225,13 +226,13 @@ class Host:
             return
         if now < self._mended.get(link.name, 0.0) + _ECHO:
             # The kernel says so twice, or it is how a dummy that was just made begins.
-            self.resync = min(self.resync or now + _ECHO, now + _ECHO)
+            self._look_again(now + _ECHO)
             return
         self._heal(what, link.name, interfaces.set_dummy(link.name), now)
 
     def _heal(self, what: list[str], name: str, mend: bytes, now: float) -> None:
-        if not self._limit.allow(now):
-            self.resync = now + 1
+        if not self._limits[name].allow(now):
+            self._look_again(now + 1)
             return
         self._send(mend)
         self._mended[name] = now
@@ -240,6 +241,9 @@ class Host:
         text = f"{name}: was {' and '.join(what)}; put right"
         self._tell(event("healed", text, DUMMY=name, WHAT=what))
         self._want(f"{name}: was {' and '.join(what)}")
+
+    def _look_again(self, due: float) -> None:
+        self.resync = due if self.resync is None else min(self.resync, due)
 
     def _uplink(self, link: Link, before: Link | None, now: float) -> None:
         self._links[link.ifindex] = link

@@ -142,6 +142,44 @@ def test_a_fight_is_not_fought_at_full_speed(world: World) -> None:
     assert world.host.resync is not None
 
 
+def many(count: int, **how: Any) -> list[Message]:
+    return [link(100 + n, f"many{n}", "dummy", **how) for n in range(count)]
+
+
+def fight(world: World) -> None:
+    """Somebody sets keepalived0 down again and again: at the end he was just answered, and is not at once."""
+    for n in range(400):
+        before = world.host.heals.get("down", 0)
+        world.host.message(dummy(flags=0), world.now)
+        world.now += 0.06
+        if n > 300 and world.host.heals["down"] > before:
+            return
+
+
+def test_each_dummy_has_a_budget_of_its_own(world: World) -> None:
+    """All that went down at once are up at once, whoever fights over one of them."""
+    plan = Plan(tuple(PLAN.dummies[0]._replace(name=f"many{n}") for n in range(200)))
+    world.host.load(Plan(PLAN.dummies + plan.dummies), world.now)
+    world.host.picture([dummy(), *many(200)], [], world.now)
+    fight(world)
+    before = world.host.heals["down"]
+    world.tell(*many(200, flags=0))
+    assert world.host.heals["down"] == before + 200
+
+
+def test_a_fight_puts_off_no_other_dummys_second_look(world: World) -> None:
+    world.host.load(Plan((*PLAN.dummies, PLAN.dummies[0]._replace(name="many0"))), world.now)
+    world.host.picture([dummy(), *many(1)], [], world.now)
+    fight(world)
+    world.host.resync = None
+    for message in (*many(1, flags=0), *many(1, flags=0)):
+        world.host.message(message, world.now)
+    soon, healed = world.host.resync, world.host.heals["down"]
+    world.host.message(dummy(flags=0), world.now)
+    assert world.host.heals["down"] == healed, "it is answered a second later"
+    assert world.host.resync == soon == pytest.approx(world.now + 0.05)
+
+
 def test_a_bridge_port_message_is_no_link(world: World) -> None:
     assert world.tell(link(DUMMY, "keepalived0", gone=True, family=7)) == []
 
