@@ -5,6 +5,7 @@ netlink(7), rtnetlink(7).
 """
 
 import errno
+import itertools
 import os
 import socket
 
@@ -14,6 +15,13 @@ _SO_RCVBUFFORCE = 33
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
 _DATAGRAM = 1 << 18  # a dump's datagrams are 32 KiB at most, an event is one message
 _TRIES = 5
+_numbers = itertools.count(
+    1
+)  # of the requests: what is left of an answer that broke off bears another
+
+
+class Refused(OSError):
+    """The kernel's own answer that it does not do what it was asked for; nothing follows it on the socket."""
 
 
 def open_socket(groups: int = 0, buffer: int = 0) -> socket.socket:
@@ -42,24 +50,30 @@ def receive(sock: socket.socket) -> list[netlink.Message]:
 
 
 def dump(sock: socket.socket, request: bytes) -> list[netlink.Message]:
-    """What the kernel answers to a dump request, asked again where it changed meanwhile. OSError where it refuses."""
+    """What the kernel answers to a dump request, asked again where it changed meanwhile.
+
+    Refused where it refuses. After any other OSError the kernel may still be answering on the socket.
+    """
     for _ in range(_TRIES):
-        sock.send(request)
-        answer, whole = _answer(sock)
+        seq = next(_numbers) & 0xFFFFFFFF
+        sock.send(netlink.numbered(request, seq))
+        answer, whole = _answer(sock, seq)
         if whole:
             break
     return answer
 
 
-def _answer(sock: socket.socket) -> tuple[list[netlink.Message], bool]:
+def _answer(sock: socket.socket, seq: int) -> tuple[list[netlink.Message], bool]:
     answer: list[netlink.Message] = []
     whole = True
     while True:
         for message in receive(sock):
+            if message.seq != seq:
+                continue
             whole = whole and not message.flags & netlink.DUMP_INTR
             if message.type in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
                 if code := netlink.error(message.body):
-                    raise OSError(code, os.strerror(code))
+                    raise Refused(code, os.strerror(code))
                 return answer, whole
             if message.type == netlink.NLMSG_OVERRUN:
                 raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))

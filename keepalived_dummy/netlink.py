@@ -201,6 +201,12 @@ def message(kind: int, flags: int, body: bytes, seq: int = 0) -> bytes:
     return _HEADER.pack(_HEADER.size + len(body), kind, flags | REQUEST, seq, 0) + body + padding
 
 
+def numbered(request: bytes, seq: int) -> bytes:
+    """A request with another sequence number, which its answers bear too."""
+    length, kind, flags, _, pid = _HEADER.unpack_from(request)
+    return _HEADER.pack(length, kind, flags, seq, pid) + request[_HEADER.size :]
+
+
 def attribute(kind: int, data: bytes) -> bytes:
     """One attribute, padded to four bytes; several of them joined are the data of a nested one."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data + b"\0" * (-len(data) % 4)

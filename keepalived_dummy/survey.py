@@ -46,8 +46,8 @@ class Survey:
     def picture(self, now: float) -> None:
         """Every link and address."""
         try:
-            links = kernel.dump(self._socket, interfaces.dump_links())
-            addresses = kernel.dump(self._socket, interfaces.dump_addresses())
+            links = self._ask(interfaces.dump_links())
+            addresses = self._ask(interfaces.dump_addresses())
         except OSError as problem:
             log(ERR, f"netlink: {problem}")
             self._host.resync = now + 1
@@ -59,7 +59,7 @@ class Survey:
         found: set[bytes] = set()
         for parent in (netlink.CLSACT_INGRESS, netlink.CLSACT_EGRESS):
             with contextlib.suppress(OSError):  # no qdisc, or no link any more
-                for m in kernel.dump(self._socket, netlink.dump_filters(ifindex, parent)):
+                for m in self._ask(netlink.dump_filters(ifindex, parent)):
                     found.update(netlink.filter_of(m.body).cookies)
         return found
 
@@ -81,9 +81,20 @@ class Survey:
 
     def _dump(self, ifindex: int, family: int) -> list[Message]:
         try:
-            found = kernel.dump(self._socket, routes.dump_routes(family, ifindex))
+            found = self._ask(routes.dump_routes(family, ifindex))
         except OSError as problem:
             if problem.errno not in (errno.ENODEV, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
                 log(ERR, f"netlink: {problem}")
             return []
         return [m for m in found if m.type == routes.RTM_NEWROUTE]
+
+    def _ask(self, request: bytes) -> list[Message]:
+        """`kernel.dump`; a socket on which an answer broke off, which keeps the kernel from another, is replaced."""
+        try:
+            return kernel.dump(self._socket, request)
+        except kernel.Refused:
+            raise
+        except OSError:
+            self._socket.close()
+            self._socket = kernel.open_dump_socket()
+            raise

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""Dumps through one socket: an answer that broke off is never taken for the next one's."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import cast
+
+import pytest
+
+from keepalived_dummy import interfaces, kernel, netlink
+from keepalived_dummy.events import Event
+from keepalived_dummy.host import Host
+from keepalived_dummy.plan import Dummy, Plan
+from keepalived_dummy.survey import Survey
+
+LINK = struct.pack("=BxHiII", 0, 1, 2, 0x41, 0) + netlink.attribute(3, b"ens3\0")
+OWN = struct.pack("=BBBBi", 2, 24, 0x80, 0, 2) + netlink.attribute(2, bytes([192, 0, 2, 5]))
+ANSWERS = {interfaces.RTM_GETLINK: (16, LINK), interfaces.RTM_GETADDR: (20, OWN)}
+DONE = (netlink.NLMSG_DONE, struct.pack("=i", 0))
+
+Broken = OSError | tuple[int, bytes]
+
+
+class Kernel:
+    """A socket to a kernel that answers a dump in three datagrams; `breaks` come instead of the second, in turn."""
+
+    def __init__(self, *breaks: Broken) -> None:
+        self.breaks = list(breaks)
+        self.datagrams: list[bytes | OSError] = []
+        self.closed = False
+
+    def send(self, request: bytes) -> None:
+        _, kind, _, seq, _ = struct.unpack_from("=IHHII", request)
+        answer = ANSWERS[kind]
+        second = self.breaks.pop(0) if self.breaks else answer
+        for part in (answer, second, DONE):
+            if isinstance(part, OSError):
+                self.datagrams.append(part)
+                continue
+            whole = struct.pack("=IHHII", 16 + len(part[1]), part[0], 2, seq, 0) + part[1]
+            self.datagrams.append(whole)
+            if part[0] == netlink.NLMSG_ERROR:
+                return
+
+    def recv(self, _: int) -> bytes:
+        if not self.datagrams:
+            raise TimeoutError("timed out")
+        found = self.datagrams.pop(0)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def lost() -> OSError:
+    return OSError(errno.ENOBUFS, "No buffer space available")
+
+
+REFUSED = (netlink.NLMSG_ERROR, struct.pack("=i", -errno.EOPNOTSUPP))
+
+
+def test_what_is_left_of_a_broken_answer_is_skipped() -> None:
+    sock = cast("socket.socket", Kernel(lost()))
+    with pytest.raises(OSError, match="No buffer"):
+        kernel.dump(sock, interfaces.dump_links())
+    for _ in range(2):
+        assert [m.type for m in kernel.dump(sock, interfaces.dump_addresses())] == [20, 20]
+        assert [m.type for m in kernel.dump(sock, interfaces.dump_links())] == [16, 16]
+
+
+def test_the_kernel_answers_by_the_number_it_was_asked_with() -> None:
+    with kernel.open_dump_socket() as sock:
+        for _ in range(3):
+            found = [
+                interfaces.link(m.body).name for m in kernel.dump(sock, interfaces.dump_links())
+            ]
+            assert "lo" in found
+
+
+BREAKS: dict[str, tuple[Broken, int]] = {
+    "lost": (lost(), 2),
+    "too late": (TimeoutError("timed out"), 2),
+    "refused": (REFUSED, 1),
+}
+
+
+@pytest.mark.parametrize(("broken", "sockets"), BREAKS.values(), ids=BREAKS)
+def test_after_a_broken_answer_the_daemon_asks_on_a_new_socket(
+    broken: Broken, sockets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel refuses a second dump while the first is under way (EBUSY): the old socket is of no more use."""
+    opened = [Kernel(broken)]
+
+    def open_another() -> Kernel:
+        opened.append(Kernel())
+        return opened[-1]
+
+    monkeypatch.setattr(kernel, "open_dump_socket", lambda: opened[0])
+    told: list[Event] = []
+    sent: list[bytes] = []
+    host = Host(sent.append, lambda _: None, told.append, lambda _: None)
+    host.load(Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), "a"),)), 1.0)
+    host.stale = True
+    it = Survey(host, sent.append)
+    monkeypatch.setattr(kernel, "open_dump_socket", open_another)
+    it.picture(1.0)
+    assert host.resync == 2.0
+    it.picture(2.0)
+    assert host.resync is None
+    assert len(opened) == sockets
+    assert [sock.closed for sock in opened] == [True, False][-sockets:]
+    assert set(host.ways) == {(2, 2), (2, 10)}
