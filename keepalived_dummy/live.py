@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepalived_dummy import files, hold, keepalived, links, service
+from keepalived_dummy import hold, journal, keepalived, links, service
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
 from keepalived_dummy.proof import Picture
@@ -21,6 +21,7 @@ from keepalived_dummy.targets import Facts, Interface, IPInterface
 
 _SECONDARY, _DADFAILED, _TENTATIVE = 0x01, 0x08, 0x40  # linux/if_addr.h
 _ARPHRD_ETHER = 1
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass
@@ -109,10 +110,13 @@ def reads(config: Path, running: service.Service) -> None:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """One adopt or revert at a time: a second one is refused, for the first may wait for its answer."""
-    path = Path("/", files.RUNTIME, "adopt.lock")
+    """One adopt or revert at a time: a second one is refused, for the first may wait for its answer.
+
+    In root's own folder: in /run/keepalived-dummy the unprivileged daemon could remove or replace it.
+    """
+    path = journal.FOLDER / "lock"
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, _LOCK, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
