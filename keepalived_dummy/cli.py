@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -276,6 +277,8 @@ def complain(line: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit status: 0 done, 1 something could not be done, 2 usage, 3 see adopt --dry-run; check has its own."""
     os.umask(0o022)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may be any bytes
     options = parser().parse_args(arguments)
     try:
         status: int = options.run(options)

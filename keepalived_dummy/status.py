@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import sys
@@ -19,8 +18,6 @@ VERSION = 1  # of the JSON: of one version, keys are added and none is changed o
 
 def run(form: str, watch: bool) -> int:
     """Show the host in a form: text, brief, json or prometheus; with `watch` again at each event."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name may be any bytes
     if watch:
         from keepalived_dummy import watch as watching
 

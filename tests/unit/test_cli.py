@@ -66,11 +66,12 @@ def test_journal_gets_a_priority_instead_of_a_name(
 
 
 def run_module(
-    *words: str | Path, stdout: int = subprocess.PIPE
+    *words: str | Path, stdout: int = subprocess.PIPE, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words],
         cwd=TOP,
+        env={**os.environ, **environment},
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
@@ -85,6 +86,18 @@ def test_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     ran = run_module("-m", "keepalived_dummy", "generate", "--root", tmp_path, stdout=writing)
     os.close(writing)
     assert (ran.returncode, ran.stderr) == (1, "")
+
+
+def test_name_that_is_no_utf8_is_said(tmp_path: Path) -> None:
+    conf = tmp_path / "keepalived.conf"
+    conf.write_bytes(
+        b"vrrp_instance VI_B\xfcro {\n interface no-such0\n use_vmac\n virtual_ipaddress {\n"
+        b" 192.0.2.10\n }\n}\n"
+    )
+    words = ("-m", "keepalived_dummy", "adopt", "--dry-run", "--config", conf)
+    ran = run_module(*words, PYTHONIOENCODING="utf-8:strict")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert r"VI_B\udcfcro" in ran.stdout
 
 
 @pytest.mark.parametrize(
