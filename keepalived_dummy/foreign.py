@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from keepalived_dummy.config import Config
 from keepalived_dummy.errors import Problem
 
 if TYPE_CHECKING:
-    from keepalived_dummy.keepalived import Statement
+    from keepalived_dummy.keepalived import Document, Statement
 
 PATH = "run/systemd/networkd.conf.d/90-keepalived-dummy.conf"
 CONFIG = "etc/keepalived/keepalived.conf"
@@ -64,14 +65,34 @@ def wanted(root: Path, config: Config) -> DropIn | None:
     from keepalived_dummy import keepalived
 
     document = keepalived.read(root=root)
-    blocks = [block for one in document.statements for block in (one, *one.children)]
-    asking = [block for block in blocks if block.keyword in SETTINGS and block.children]
+    asking = _asking(document)
     known = release(root)
     settings = {SETTINGS[block.keyword] for block in asking}
     names = sorted(name for name, since in settings if known is None or known >= since)
     if not names:
         return None
     return DropIn(render(names), tuple(dict.fromkeys(map(_reason, asking))))
+
+
+def unseen(document: Document, config: Config) -> Iterator[str]:
+    """What adopt says of another file than keepalived.conf: no drop-in is made for what that has. Pure."""
+    asking = _asking(document)
+    refused = not all(dummy.foreign_routes for dummy in config.dummies)
+    if not asking or refused or document.path == f"/{CONFIG}":
+        return
+    reasons = ", ".join(dict.fromkeys(map(_reason, asking)))
+    names = sorted({SETTINGS[block.keyword][0] for block in asking})
+    yield (
+        f"{reasons}: networkd drops these at its next start, and /{PATH} is made for /{CONFIG} alone;"
+        f" write {' and '.join(f'{name}=no' for name in names)} under [Network] into a file of"
+        " /etc/systemd/networkd.conf.d"
+    )
+
+
+def _asking(document: Document) -> list[Statement]:
+    """The blocks of routes and rules that have something in them."""
+    blocks = [block for one in document.statements for block in (one, *one.children)]
+    return [block for block in blocks if block.keyword in SETTINGS and block.children]
 
 
 def announced(drop_in: DropIn) -> str:

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from keepalived_dummy import moves, pins, targets
+from keepalived_dummy import foreign, moves, pins, targets
 from keepalived_dummy.config import DEFAULT_NAME, Config
 from keepalived_dummy.edits import Clash, Edit, edit, lines
 from keepalived_dummy.errors import Problem
@@ -80,6 +80,7 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
     left = {(problem.path, problem.line) for problem in refused}
     moving = [m for m in found.moving if not left & {_at(m, real), _at(m, {})}]
     notes = [*map(str, document.problems), *found.notes, *_routes(moving)]
+    notes += foreign.unseen(document, config)
     vips = tuple(_places(document, moving, chosen.names))
     used = {chosen.names[device] for _, _, device in moving if device in chosen.names}
     confs = chosen.confs if used else {}

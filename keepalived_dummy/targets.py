@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 
 from keepalived_dummy.config import Config, Dummy, parse_interface
 from keepalived_dummy.errors import UserError
-from keepalived_dummy.keepalived import Address, Document, Instance, unsure_of, uplinks_of
+from keepalived_dummy.keepalived import (
+    CONFIG,
+    Address,
+    Document,
+    Instance,
+    unsure_of,
+    uplinks_of,
+)
 
 FOLDER = "/etc/keepalived-dummy.d"
 
@@ -50,7 +57,7 @@ def choose(document: Document, config: Config, facts: Facts, moving: Moving) -> 
     confs: dict[str, bytes] = {}
     ours = {dummy.name for dummy in config.dummies}
     for device in dict.fromkeys(device for _, _, device in moving if device not in ours):
-        follows = _follows(moving, device)
+        follows = _follows(document, moving, device)
         taken = set(names.values())
         fit = [d for d in config.dummies if _serves(document, d, device, follows)]
         fit += [d for d in config.dummies if follows and _is_free(document, d)]
@@ -82,7 +89,7 @@ def named(document: Document, config: Config, facts: Facts, moving: Moving, name
         confs = _conf(config, devices[0], name) if devices else {}
         return Targets(dict.fromkeys(devices, name), confs)
     for device in devices:
-        follows = _follows(moving, device) and len(devices) == 1
+        follows = _follows(document, moving, device) and len(devices) == 1
         serves = _serves(document, known, device, follows)
         if not serves and not (follows and _is_free(document, known)):
             wanted = f"write [Uplink] Name={' '.join(devices)} into {known.path}, or leave out --interface"
@@ -90,9 +97,9 @@ def named(document: Document, config: Config, facts: Facts, moving: Moving, name
     return Targets(dict.fromkeys(devices, name))
 
 
-def _follows(moving: Moving, device: str) -> bool:
-    """Whether [Uplink] Name=auto finds the device: it goes by the `interface` of the instances."""
-    return all(
+def _follows(document: Document, moving: Moving, device: str) -> bool:
+    """Whether [Uplink] Name=auto finds the device: it goes by the `interface` of the instances in keepalived.conf."""
+    return document.path == str(CONFIG) and all(
         instance.interface is not None and instance.interface.text == device
         for instance, _, where in moving
         if where == device

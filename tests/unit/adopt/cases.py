@@ -42,7 +42,8 @@ class Done:
 def plan(tree: Path, facts: Facts, words: list[str]) -> Done:
     """Plan what adopt would do to a tree."""
     files = Disk(tree)
-    document = read_from(files, str(CONFIG))
+    path = words[words.index("--config") + 1] if "--config" in words else str(CONFIG)
+    document = read_from(files, path)
     name = words[words.index("--interface") + 1] if "--interface" in words else None
     wish = Wish(name, "--no-pin-source" not in words)
     made = rewrite(document, files, config.load(tree), facts, wish)
