@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepalived_dummy import hold, journal, keepalived, links, service
+from keepalived_dummy import execstart, hold, journal, keepalived, links, service
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
 from keepalived_dummy.proof import Picture
@@ -100,10 +100,10 @@ def facts(host: links.Host) -> Facts:
 
 
 def reads(config: Path, running: service.Service) -> None:
-    """Refuse where the keepalived that runs reads another file."""
-    told = service.config_of(running.pid) if running.pid else None
-    path = Path(told) if told else keepalived.CONFIG
-    if running.pid and path != config:
+    """Refuse where the keepalived that runs, or is to be started, reads another file."""
+    words = service.words(running)
+    path = Path("/", execstart.config_of(words[1:]) or keepalived.CONFIG)  # / is where systemd starts it
+    if words and path != config:
         hint = f"say --config {path}, or --no-reload"
         raise UserError(f"keepalived.service reads {path} and not {config}", hint)
 

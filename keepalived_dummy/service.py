@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import glob
 import json
 import os
 import re
@@ -16,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from keepalived_dummy import execstart
 
 UNIT = "keepalived.service"
 MASTER, BACKUP = 2, 1
@@ -63,20 +67,21 @@ def runs(pid: int) -> bool:
     return ") Z " not in status  # whatever its name, which keepalived can be told to change
 
 
-def config_of(pid: int) -> str | None:
-    """The file that a keepalived was told to read; None: its default one."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return None
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word in ("-f", "--use-file"):
-            return following
-        if word.startswith("--use-file="):
-            return word.removeprefix("--use-file=")
-        if word.startswith("-f") and not word.startswith("--"):
-            return word[2:]
-    return None
+def words(service: Service) -> list[str]:
+    """What keepalived was started with, or would be; nothing where there is no keepalived.service."""
+    with contextlib.suppress(OSError):
+        if service.pid and (said := Path(f"/proc/{service.pid}/cmdline").read_bytes()):
+            return os.fsdecode(said.removesuffix(b"\0")).split("\0")
+    if not service.systemd:
+        return []
+    properties = "--property=ExecStart,Environment,EnvironmentFiles"
+    shown = _run(["systemctl", "show", properties, UNIT]).stdout
+    texts = []
+    for pattern in execstart.environment_files(shown):
+        for path in sorted(glob.glob(pattern)):
+            with contextlib.suppress(OSError):
+                texts.append(Path(path).read_text(errors="surrogateescape"))
+    return execstart.words(shown, texts)
 
 
 def reload(running: bool) -> str:
