@@ -30,7 +30,7 @@ from forms import FORMS, PACKAGE, Form, put_up, take_down
 from guest import run, say, wait_for
 from ocf import Agent
 from pings import Pinger
-from testbed import LAN, VIP4, VIP6, Testbed, holds, reachable
+from testbed import LAN, VIP4, VIP6, Testbed, device_of, holds, reachable
 from verdicts import SINGLE
 
 VIPS = {"IPv4": VIP4, "IPv6": VIP6}
@@ -111,7 +111,7 @@ def measure(bed: Testbed, form: Form, how: str, chosen: Sequence[events.Event]) 
     """The row of one form on one kind of uplink."""
     say(f"{how}: {form.title}")
     row: dict[str, Any] = {"form": form.name, "title": form.title, "uplink": how}
-    row |= {"served": [], "events": [], "held": [], "recovered": None, "error": ""}
+    row |= {"served": [], "on": [], "events": [], "held": [], "recovered": None, "error": ""}
     agent = None
     try:
         put_up(bed, form, how)
@@ -119,6 +119,7 @@ def measure(bed: Testbed, form: Form, how: str, chosen: Sequence[events.Event]) 
             agent = Agent(AGENT, bed.work / "IPaddr2.log")
             agent.up()
         row["served"] = served(form)
+        row["on"] = [device_of(vip) for vip in VIPS.values()]
         if not form.agent:
             bed.peer_up()
         time.sleep(2)
@@ -198,7 +199,8 @@ def line(row: dict[str, Any], names: Sequence[str]) -> str:
     if row["recovered"] is not None:
         title += f" (VIPs set again {row['recovered']} times)"
     held = "both" if row["held"] == list(VIPS) else ", ".join(row["held"]) or "none"
-    return f"| {' | '.join([title, *(found.get(name, why) for name in names), held])} |"
+    devices = ", ".join(dict.fromkeys(name or "none" for name in row["on"]))
+    return f"| {' | '.join([title, devices, *(found.get(name, why) for name in names), held])} |"
 
 
 def table(result: dict[str, Any]) -> Iterator[str]:
@@ -207,8 +209,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     for how in dict.fromkeys(row["uplink"] for row in rows):
         mine = [row for row in rows if row["uplink"] == how]
         names = list(dict.fromkeys(entry["event"] for row in mine for entry in row["events"]))
-        yield f"| {' | '.join([f'uplink {how}', *names, 'held at the end'])} |"
-        yield "|" + "---|" * (len(names) + 2)
+        yield f"| {' | '.join([f'uplink {how}', 'VIPs on', *names, 'held at the end'])} |"
+        yield "|" + "---|" * (len(names) + 3)
         yield from (line(row, names) for row in mine)
         yield ""
 

@@ -74,6 +74,12 @@ FORMS = (
     Form("keepalived", "keepalived alone, VIP on the uplink"),
     Form("vmac", "use_vmac, vmac_xmit_base", lines=_VMAC_LINES),
     Form("vmac-pinned", "use_vmac, vmac_xmit_base, mcast_src_ip", lines=_VMAC_LINES, pinned=True),
+    Form(
+        "vmac-addr",
+        "use_vmac, vmac_xmit_base, use_vmac_addr, mcast_src_ip",
+        lines=(*_VMAC_LINES, "use_vmac_addr"),
+        pinned=True,
+    ),
     Form("ipvlan", "use_ipvlan", lines=(f"use_ipvlan {IPVLAN} {_IPVLAN_ADDRESS}",)),
     Form("keep-static", "VIP on the uplink, KeepConfiguration=static", keep="static"),
     Form("keep-dhcp", "VIP on the uplink, KeepConfiguration=dhcp", keep="dhcp"),
@@ -124,6 +130,12 @@ def put_up(bed: Testbed, form: Form, how: str) -> None:
         bed.keepalived_up(form.instance(bed.interval))
 
 
+def macvlans() -> list[str]:
+    """The macvlans of the host; use_vmac_addr makes one for each other family, and names it itself."""
+    shown = run("ip -o link show type macvlan", check=False)
+    return [line.split()[1].partition("@")[0] for line in shown.splitlines()]
+
+
 def take_down(bed: Testbed, form: Form) -> None:
     """All of it away; the uplink is nobody's, with no address."""
     run("systemctl stop keepalived", check=False)
@@ -133,7 +145,7 @@ def take_down(bed: Testbed, form: Form) -> None:
     run("rm -f /run/systemd/network/10-netplan-*; nft flush ruleset", check=False)
     if form.dummy != "package":  # that one stays installed, and makes it anew at once
         run(f"ip link delete {DUMMY}", check=False)
-    for name in (VMAC, IPVLAN):
+    for name in (VMAC, IPVLAN, *macvlans()):
         run(f"ip link delete {name}", check=False)
     for where in ("all", "default", UPLINK):
         for key in _SYSCTLS:

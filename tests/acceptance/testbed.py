@@ -282,6 +282,12 @@ def holds(vip: str) -> bool:
     return f" {vip}/" in run("ip -o address show", check=False)
 
 
+def device_of(vip: str) -> str:
+    """The host's interface that has the address; empty where none has."""
+    shown = run("ip -o address show", check=False).splitlines()
+    return next((line.split()[1] for line in shown if f" {vip}/" in line), "")
+
+
 def has_addresses() -> bool:
     """Whether the uplink has its own addresses of both families, IPv6 past its duplicate detection."""
     shown = run(f"ip -o address show dev {UPLINK}", check=False)

@@ -45,6 +45,7 @@ def test_what_is_compared() -> None:
         ("keepalived", None, []),
         ("vmac", None, ["use_vmac"]),
         ("vmac-pinned", None, ["use_vmac", "mcast_src_ip"]),
+        ("vmac-addr", None, ["use_vmac", "mcast_src_ip"]),
         ("ipvlan", None, ["use_ipvlan"]),
         ("keep-pinned", None, ["mcast_src_ip"]),
         ("critical", None, []),
@@ -126,7 +127,9 @@ def entry(lost: int = 0, host: str = "", back: bool = True, error: str = "") -> 
 def row(form: str, *events: dict[str, Any], **more: Any) -> dict[str, Any]:
     base = {"form": form, "title": FORMS[form].title, "uplink": "dhcp", "events": list(events)}
     both = ["IPv4", "IPv6"]
-    return {**base, "served": both, "held": both, "recovered": None, "error": "", **more}
+    on = ["ens3", "ens3"]
+    told = {"served": both, "on": on, "held": both, "recovered": None, "error": ""}
+    return {**base, **told, **more}
 
 
 BAD = row("keepalived", entry(lost=180, host="FAULT/BACKUP/MASTER"))
@@ -168,14 +171,15 @@ def test_a_cell(one: dict[str, Any], text: str) -> None:
 
 def test_a_table() -> None:
     """A block for each uplink; a row without events says why in every cell of it."""
-    rows = [BAD, row("recipe", served=[], held=[]), row("vmac", error="no\nlink", held=["IPv4"])]
+    rows = [BAD, row("recipe", served=[], on=["", ""], held=[])]
+    rows += [row("vmac", error="no\nlink", on=["vrrp.51", "ens3"], held=["IPv4"])]
     rows += [row("IPaddr2", entry(), recovered=3), {**row("package", entry()), "uplink": "static"}]
     lines = list(comparison.table({"rows": rows}))
-    assert lines[0] == "| uplink dhcp | netplan apply | held at the end |"
-    assert lines[3] == "| the published recipe | not served, before any event | none |"
-    assert lines[4].endswith("| not measured: no link | IPv4 |")
+    assert lines[0] == "| uplink dhcp | VIPs on | netplan apply | held at the end |"
+    assert lines[3] == "| the published recipe | none | not served, before any event | none |"
+    assert lines[4].endswith("| vrrp.51, ens3 | not measured: no link | IPv4 |")
     assert "(VIPs set again 3 times)" in lines[5]
-    assert lines[7] == "| uplink static | netplan apply | held at the end |"
+    assert lines[7] == "| uplink static | VIPs on | netplan apply | held at the end |"
     tabled = [text for text in lines if text]
     assert len({text.count("|") for text in tabled}) == 1
 
@@ -237,6 +241,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "run": command,
         "holds": lambda vip: vip in told["held"],
         "reachable": lambda vip: vip in told["held"],
+        "device_of": lambda vip: "ens3" if vip in told["held"] else "",
         "put_up": lambda bed, form, how: told["said"].append(f"up {form.name}"),
         "take_down": lambda bed, form: told["said"].append(f"down {form.name}"),
     }
