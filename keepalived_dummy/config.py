@@ -23,7 +23,7 @@ FOLDERS = ("etc/keepalived-dummy.d", "run/keepalived-dummy.d", "usr/lib/keepaliv
 DEFAULT_STEM = "keepalived"
 DEFAULT_NAME = "keepalived0"
 TAKEN = "has already"  # in the problem of a second conf of one name
-MAX_UPLINKS = 8
+MAX_UPLINKS = 8  # the wire has a filter with four actions for each, and the kernel takes 32
 MAX_STEM = 200  # bytes: it is kept in the link's alias, of which the kernel takes 256
 
 

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from keepalived_dummy.config import Config, Dummy
+from keepalived_dummy.config import MAX_UPLINKS, Config, Dummy
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.interfaces import Address, Link
 from keepalived_dummy.keepalived import CONFIG, Document, unsure_of, uplinks_of
-from keepalived_dummy.wire import End, Joint
+from keepalived_dummy.wire import ACTIONS, End, Joint
 
 ARPHRD_ETHER = 1
 
@@ -66,6 +67,9 @@ def resolve(
             problems.append(Problem(dummy.path, 0, f"{dummy.name} can't be wired: {wrong}"))
         elif uplinks:
             joints.append(Joint(_end(links[dummy.name], ()), tuple(uplinks)))
+    joints, beyond = _within(joints)
+    paths = {dummy.name: dummy.path for dummy in config.dummies}
+    problems += (Problem(paths[name], 0, wrong) for name, wrong in beyond)
     return Uplinks(names, tuple(joints), tuple(waiting), tuple(problems))
 
 
@@ -108,6 +112,43 @@ def _overlap(uplinks: list[End], addresses: tuple[Address, ...]) -> str:
                     " be announced there with two MACs; give each uplink a dummy of its own"
                 )
         seen.update(dict.fromkeys(_networks(uplink, addresses), uplink))
+    return ""
+
+
+def _within(joints: list[Joint]) -> tuple[list[Joint], list[tuple[str, str]]]:
+    """The joints that the kernel has room for, and of which dummy what is left out and why.
+
+    A filter with too many actions is refused whole, and those that are wired would lose theirs for the one that is
+    not yet: so of an uplink's dummies the one made last stays out.
+    """
+    taken: Counter[str] = Counter()
+    kept: dict[str, list[End]] = {}
+    beyond: list[tuple[str, str]] = []
+    for joint in sorted(joints, key=lambda joint: joint.dummy.index):
+        ends = kept.setdefault(joint.dummy.name, [])
+        for uplink in joint.uplinks:
+            if wrong := _no_room(uplink.name, taken[uplink.name], len(ends)):
+                name = joint.dummy.name
+                beyond.append((name, f"{name} can't be wired to {uplink.name}: {wrong}"))
+            else:
+                ends.append(uplink)
+                taken[uplink.name] += 1
+    left = [Joint(joint.dummy, tuple(kept[joint.dummy.name])) for joint in joints]
+    return [joint for joint in left if joint.uplinks], beyond
+
+
+def _no_room(uplink: str, dummies: int, uplinks: int) -> str:
+    """Why an uplink with so many dummies, of a dummy with so many uplinks, is one too many; empty where it is not."""
+    if dummies == ACTIONS:
+        return (
+            f"that has {dummies} dummies, and the kernel takes no more; put its VIPs on another"
+            " dummy, which can hold several"
+        )
+    if uplinks == MAX_UPLINKS:
+        return (
+            f"it has {uplinks} uplinks, and the kernel takes no more; give {uplink} a dummy of its"
+            " own"
+        )
     return ""
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 PREF = 19268  # "KD"; ours are at this preference and the next few
 MARK = b"kdmy"
+ACTIONS = 32  # the kernel takes no more in one filter (TCA_ACT_MAX_PRIO, linux/pkt_cls.h)
 
 
 @dataclass(frozen=True)

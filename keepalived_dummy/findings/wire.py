@@ -65,7 +65,7 @@ def in_front(facts: Facts) -> Iterator[Found]:
 def unfit(facts: Facts) -> Iterator[Found]:
     """The uplink can't be wired."""
     for one in facts.unwired:
-        mend = f"name another in [Uplink] Name= of {one.path}, then keepalived-dummy apply"
+        mend = f"do so in {one.path} or keepalived.conf, then keepalived-dummy apply"
         yield Found(one.message, mend, one.path)
 
 

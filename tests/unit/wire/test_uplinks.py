@@ -11,6 +11,7 @@ from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.interfaces import Address, Link
 from keepalived_dummy.keepalived import CONFIG, Document, Memory, read_from
 from keepalived_dummy.uplinks import Uplinks, resolve
+from keepalived_dummy.wire import render
 
 INSTANCE = """vrrp_instance %s {
   interface %s
@@ -137,3 +138,43 @@ def test_a_conf_that_names_the_uplink_takes_no_wire_down() -> None:
     result = resolve(Config(dummies=(DEFAULT, wrong)), document(text), LINKS, ())
     assert wired(result) == [("keepalived0", ["ens3"])]
     assert result.problems == ()
+
+
+KERNEL = 32  # "Only 32 actions supported per filter."
+
+
+def most_actions(result: Uplinks) -> int:
+    """Of the filter that has the most, each uplink's arp_ignore asking for ARP too."""
+    filters = render(result.joints, result.every).filters
+    return max(item.line.count(" action ") for item in filters)
+
+
+def test_the_dummy_that_an_uplink_has_no_room_for_takes_no_wire_down() -> None:
+    """It is the one made last, wherever its conf sorts."""
+    dummies = [Dummy(f"d{n}", f"/d{n}.conf", f"d{n}", uplinks=("ens3",)) for n in range(KERNEL)]
+    made = {dummy.name: link(dummy.name, n, "dummy") for n, dummy in enumerate(dummies, 10)}
+    before = resolve(Config(tuple(dummies)), document(""), LINKS | made, ())
+    more = Dummy("a", "/a.conf", "a", uplinks=("ens3", "ens4"))
+    made["a"] = link("a", 99, "dummy")
+    result = resolve(Config((more, *dummies)), document(""), LINKS | made, ())
+    assert most_actions(result) == KERNEL
+    assert wired(before) == [(dummy.name, ["ens3"]) for dummy in dummies]
+    assert before.problems == ()
+    assert wired(result) == [("a", ["ens4"]), *wired(before)]
+    assert [str(problem) for problem in result.problems] == [
+        "/a.conf: a can't be wired to ens3: that has 32 dummies, and the kernel takes no more; put"
+        " its VIPs on another dummy, which can hold several"
+    ]
+
+
+def test_the_uplink_that_a_dummy_has_no_room_for_takes_no_wire_down() -> None:
+    names = [f"eth{n}" for n in range(9)]
+    there = LINKS | {name: link(name, n) for n, name in enumerate(names, 20)}
+    text = "".join(INSTANCE % (name, name, "keepalived0") for name in names)
+    result = resolve(Config((DEFAULT,)), document(text), there, ())
+    assert most_actions(result) == KERNEL
+    assert wired(result) == [("keepalived0", names[:-1])]
+    assert [str(problem) for problem in result.problems] == [
+        "/etc/keepalived-dummy.d/keepalived.conf: keepalived0 can't be wired to eth8: it has 8"
+        " uplinks, and the kernel takes no more; give eth8 a dummy of its own"
+    ]
