@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,14 +14,17 @@ from keepalived_dummy import (
     files,
     foreign,
     keepalived,
+    kernel,
     lastgood,
     links,
+    routes,
     sysctls,
     tc,
     units,
     uplinks,
     wire,
 )
+from keepalived_dummy.netlink import AF_INET, AF_INET6
 
 ROOT = Path("/")
 
@@ -91,19 +95,47 @@ def show() -> tuple[str, list[str]]:
 
 
 def remove() -> Result:
-    """Take away what this package made: wire, generated files, dummies that hold no address."""
+    """Take away what this package made: wire, way out, generated files, dummies that hold no address."""
     result = Result()
     with files.lock(ROOT), closing(links.Changer()) as change:
         host = links.read()
         # A VIP that stays is served on: an interface drops packets while it loses its clsact.
-        kept = frozenset(host.names) if links.in_use(host) else frozenset[int]()
+        held = links.in_use(host)
+        kept = frozenset(host.names) if held else frozenset[int]()
         taken = tc.sync(wire.Wire("", ()), host.names, kept)
         result.changed += taken.changed
+        _remove_way_out(host, held, result)
         result.add_links(links.remove_all(change))
         result.add_units(units.remove(ROOT))
         result.add_foreign(foreign.remove(ROOT))
         (ROOT / files.RUNTIME / "plan.json").unlink(missing_ok=True)
     return result
+
+
+def _remove_way_out(host: links.Host, held: bool, result: Result) -> None:
+    """Take away the routes that the daemon left for its next start; those that a VIP's replies may need stay."""
+    with kernel.open_socket() as sock:
+        for number, family in ((4, AF_INET), (6, AF_INET6)):
+            found = list(_way_out(family))
+            for name in dict.fromkeys(host.names.get(route.ifindex, "?") for route in found):
+                what = f"{name}: IPv{number} routes of the way out"
+                if held:
+                    command = f"ip -{number} route flush table all proto {routes.PROTOCOL}"
+                    result.notes.append(f"{what} stay, a VIP is held; to remove them: {command}")
+                else:
+                    result.changed.append(f"{what} removed")
+            for route in found if not held else ():
+                sock.send(routes.take(route))
+
+
+def _way_out(family: int) -> Iterator[routes.Route]:
+    """The routes of the way out, wherever they are."""
+    with kernel.open_dump_socket() as sock, contextlib.suppress(OSError):  # no IPv6
+        for message in kernel.dump(sock, routes.dump_routes(family, 0)):
+            if message.type == routes.RTM_NEWROUTE:
+                route = routes.route(message.body, routes.interface(message.body))
+                if route and route.protocol == routes.PROTOCOL and route.family == family:
+                    yield route
 
 
 def _wire(wanted: config.Config, result: Result) -> None:
