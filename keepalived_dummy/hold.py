@@ -5,7 +5,7 @@ At a reload keepalived takes all that it drops off before it adds what is new. U
 and the kernel removes the routes that have it as `src` (fib_sync_down_addr() in net/ipv4/fib_semantics.c),
 for which keepalived gives up MASTER. An address that is on the new device already it takes as it is
 (EEXIST in keepalived/core/keepalived_netlink.c). Until the move is proven it has a lifetime, so that none
-is left behind where this is killed.
+is left behind where this is killed before the reload; after it, `guard` makes it last.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from keepalived_dummy.keepalived import Address, Document
 from keepalived_dummy.moves import longest
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.rewrite import Vip, normal
+from keepalived_dummy.service import MASTER
 
 SECONDS = 60
 _SECONDS_EACH = 0.05
@@ -89,8 +90,31 @@ def script(command: str, held: Iterable[Held], seconds: int | None = None) -> st
 
 def add(held: list[Held]) -> None:
     """Hold those that keepalived has still to move, for SECONDS and as long as so many may take."""
-    seconds = SECONDS + round(len(held) * _SECONDS_EACH)
-    _run(script("replace", (one for one in held if one.added), seconds))
+    _run(script("replace", (one for one in held if one.added), lifetime(held)))
+
+
+def lifetime(held: list[Held]) -> int:
+    """How long they are held, s."""
+    return SECONDS + round(len(held) * _SECONDS_EACH)
+
+
+def taken(held: Iterable[Held], vips: Iterable[Vip], before: Picture, now: Picture) -> list[Held]:
+    """Those that keepalived has moved: it is MASTER, where it tells, and off the former device.
+
+    Before the reload a MASTER has them there, and a BACKUP has no use for what is held.
+    """
+    if not now.pid or (before.states is not None and now.states is None):
+        return []
+    places = {(vip.address, vip.after) for vip in vips if _is_moved(vip, now)}
+    return [one for one in held if (one.address.partition("/")[0], one.device) in places]
+
+
+def _is_moved(vip: Vip, now: Picture) -> bool:
+    if now.states is not None:
+        state = now.states.get(vip.instance)
+        if state is None or state.state != MASTER:
+            return False
+    return (vip.address, vip.after) in now.places and (vip.address, vip.before) not in now.places
 
 
 def keep(held: Iterable[Held]) -> None:

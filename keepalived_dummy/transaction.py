@@ -8,13 +8,15 @@ address line is right by itself and the dummies are made first.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from keepalived_dummy import hold, proof
+from keepalived_dummy import guard, hold, proof
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
 from keepalived_dummy.journal import ADOPT, BACK, Change, Journal, Transaction
@@ -70,20 +72,57 @@ def changes(
 def run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
     """Take the transaction forward; back where that fails."""
     outcome = Outcome()
-    journal.begin(transaction)
-    before = host.picture() if transaction.reload else None
-    held: list[Held] = []
-    if before is not None and before.pid and before.states is None:
-        outcome.said.append("keepalived does not tell its state: proven by the addresses alone")
-    try:
-        outcome.said += _forward(journal, host, transaction, before, held)
-    except (UserError, OSError, KeyboardInterrupt) as error:
-        outcome.wrong.append(_text(error))
-        _back(journal, host, transaction, before, outcome)
-        hold.drop(held)
-    else:
-        journal.end(transaction.then)
+    before: Picture | None = None
+    with _interruptible() as deafen, contextlib.ExitStack() as guarded:
+        move = _Move(guarded)
+        try:
+            journal.begin(transaction)
+            before = host.picture() if transaction.reload else None
+            if before is not None and before.pid and before.states is None:
+                outcome.said.append(
+                    "keepalived does not tell its state: proven by the addresses alone"
+                )
+            outcome.said += _forward(journal, host, transaction, before, move)
+            deafen()
+        except (UserError, OSError, KeyboardInterrupt) as error:
+            deafen()
+            outcome.wrong.append(_text(error))
+            _back(journal, host, transaction, before, outcome)
+            hold.drop(move.held)
+        else:
+            journal.end(transaction.then)
     return outcome
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """A signal that would end this process interrupts it instead, once; yields what has them all ignored.
+
+    One that is ignored already stays so, as under nohup(1).
+    """
+    deaf = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal deaf
+        if not deaf:
+            deaf = True
+            raise KeyboardInterrupt
+
+    def deafen() -> None:
+        nonlocal deaf
+        deaf = True
+        for number in former:
+            signal.signal(number, signal.SIG_IGN)  # for what is run from here on as well
+
+    found = {number: signal.getsignal(number) for number in guard.SIGNALS}
+    former = {number: how for number, how in found.items() if how not in (signal.SIG_IGN, None)}
+    for number in former:
+        signal.signal(number, interrupt)
+    try:
+        yield deafen
+    finally:
+        for number, how in former.items():
+            signal.signal(number, how)
 
 
 def recover(journal: Journal, host: Host) -> Outcome | None:
@@ -95,7 +134,9 @@ def recover(journal: Journal, host: Host) -> Outcome | None:
         clean(path)
     if left.direction == BACK:
         outcome = Outcome(said=[f"an interrupted {left.kind} is taken back"])
-        _back(journal, host, left, None, outcome)
+        with _interruptible() as deafen:
+            deafen()
+            _back(journal, host, left, None, outcome)
         return outcome
     outcome = run(journal, host, replace(left, reload=left.reload and host.picture(False).pid != 0))
     outcome.said.insert(0, f"an interrupted {left.kind} is finished first")
@@ -111,8 +152,16 @@ def _text(error: UserError | OSError | KeyboardInterrupt) -> str:
     return str(error)
 
 
+@dataclass
+class _Move:
+    """What is held while keepalived moves it, and who is to be told when that is over."""
+
+    guarded: contextlib.ExitStack
+    held: list[Held] = field(default_factory=list)
+
+
 def _forward(
-    journal: Journal, host: Host, what: Transaction, before: Picture | None, held: list[Held]
+    journal: Journal, host: Host, what: Transaction, before: Picture | None, move: _Move
 ) -> list[str]:
     """All steps; returns what is worth knowing. Raises UserError or OSError where one fails."""
     for change in what.changes:
@@ -128,7 +177,9 @@ def _forward(
     if what.kind == ADOPT:
         _apply(host)  # the uplinks of a dummy are known from keepalived.conf
     if before is not None and before.pid:
-        held += host.holds(what.vips, before)
+        held = move.held = host.holds(what.vips, before)
+        if held:
+            move.guarded.enter_context(_guard(host, what.vips, before, held))
         hold.add(held)
         if failed := host.reload(True):
             raise UserError(f"keepalived can't be reloaded: {failed}")
@@ -137,6 +188,20 @@ def _forward(
         if change.new is None:
             _put(journal, change)
     return [] if what.kind == ADOPT else host.apply()
+
+
+def _guard(host: Host, vips: tuple[Vip, ...], before: Picture, held: list[Held]) -> guard.Guard:
+    """Who keeps what keepalived has taken where we are killed; the rest goes by its lifetime."""
+
+    left = set(held)
+
+    def finish() -> bool:
+        taken = hold.taken(left, vips, before, host.picture(before.states is not None))
+        hold.keep(taken)
+        left.difference_update(taken)
+        return not left
+
+    return guard.start(finish, hold.lifetime(held))
 
 
 def _apply(host: Host) -> None:
@@ -201,7 +266,10 @@ def _back(
             outcome.said.append(f"{change.path}: removed")
             restored = True
     if restored:
-        outcome.wrong += host.apply()
+        try:
+            outcome.wrong += host.apply()
+        except OSError as error:  # as where the terminal is gone
+            outcome.wrong.append(_text(error))
     journal.end(None)
 
 

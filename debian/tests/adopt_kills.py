@@ -9,7 +9,7 @@ from pathlib import Path
 
 import adopt_lan as lan
 import host
-from adopt_lan import CONF, UPLINK, done, on
+from adopt_lan import CONF, UPLINK, VIP4, VIP6, done, on
 from checks import check, edited, note
 from host import DUMMY, run
 
@@ -42,6 +42,22 @@ def killed(call: str, number: int, words: str) -> bool:
     host.wait_for("both VIPs are in one place", lambda: on(UPLINK) or on(DUMMY), 10)
     run("keepalived -t")
     return ended == 137
+
+
+def expire() -> bool:
+    """Whether a VIP has a lifetime."""
+    lines = [line for line in run("ip -o address show").splitlines() if " dynamic" in line]
+    return any(f" {vip}/" in line for line in lines for vip in (VIP4, VIP6))
+
+
+@check(*edited("transaction.py", "hold.keep(taken)", "pass"))
+def killed_and_kept() -> None:
+    """Killed between the reload and the proof: no VIP is left to expire, whether anybody runs it again or not."""
+    assert killed("kill", 2, "adopt --yes")
+    assert on(DUMMY)
+    host.wait_for("no VIP has a lifetime", lambda: not expire(), 10)
+    done("revert --yes")
+    assert on(UPLINK)
 
 
 @check(*edited("transaction.py", "left = journal.under_way()", "left = None"))
