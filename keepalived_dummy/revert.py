@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from keepalived_dummy.keepalived.disk import Disk
 from keepalived_dummy.live import Live
 from keepalived_dummy.rewrite import Overlay, Vip, normal
 from keepalived_dummy.undo import undo
+
+_Key = tuple[str, str]  # instance, address
+_Places = dict[_Key, tuple[str, int, str]]  # file, line, device
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,11 @@ def plan(path: Path, generations: tuple[Generation, ...], ledger: Journal) -> Pl
     changed = {name: content for name, content in after.items() if content is not None}
     then = keepalived.read_from(Overlay(files, changed), str(path))
     places, now = _places(then), _places(document)
-    moved = {(vip.address, vip.after): vip for one in generations for vip in one.vips}
+    first = keepalived.read_from(Overlay(files, _first(generations, ledger)), str(path))
     conflicts = []
-    for key, (_, _, device) in places.items():
-        if vip := moved.get((key[1], device)):
-            where, line, _ = now.get(key, places[key])  # as the file is now
-            conflicts.append(Problem(where, line, _conflict(vip)))
+    for key, message in _conflicts(generations, places, _places(first)):
+        where, line, _ = now.get(key, places[key])  # as the file is now
+        conflicts.append(Problem(where, line, message))
     vips = tuple(Vip(*key, now[key][2], place[2]) for key, place in places.items() if key in now)
     used = {place[2] for place in places.values()}
     kept = {
@@ -120,7 +123,17 @@ def _undone(
     return {path: content for path, content in found.items() if content != before[path]}
 
 
-def _places(document: Document) -> dict[tuple[str, str], tuple[str, int, str]]:
+def _first(generations: tuple[Generation, ...], ledger: Journal) -> dict[str, bytes]:
+    """The files as they were before the first adopt."""
+    found = {}
+    for generation in reversed(generations):
+        for change in generation.changes:
+            if (old := ledger.content(change.old)) is not None:
+                found[change.path] = old
+    return found
+
+
+def _places(document: Document) -> _Places:
     """Instance and address to file, line and device, of all that is certain."""
     found = {}
     for instance in document.model.instances:
@@ -133,8 +146,25 @@ def _places(document: Document) -> dict[tuple[str, str], tuple[str, int, str]]:
     return found
 
 
-def _conflict(vip: Vip) -> str:
-    return (
-        f"{vip.address} is on {vip.after} still, its line was changed since it was adopted;"
-        f" write by hand what it should be: it was on {vip.before}"
-    )
+def _conflicts(
+    generations: tuple[Generation, ...], places: _Places, first: _Places
+) -> Iterator[tuple[_Key, str]]:
+    """What stays where adopt put VIPs, and was not there before: its line was changed or written since."""
+    own = {(address, device) for (_, address), (_, _, device) in first.items()}
+    vips = [vip for one in generations for vip in one.vips]
+    moved = {(vip.address, vip.after): vip.before for vip in vips}
+    for key, (_, _, device) in places.items():
+        address = key[1]
+        uplinks = sorted({vip.before for vip in vips if vip.after == device})
+        if (address, device) in moved:
+            yield (
+                key,
+                f"{address} is on {device} still, its line was changed since it was adopted;"
+                f" write by hand what it should be: it was on {moved[address, device]}",
+            )
+        elif uplinks and (address, device) not in own:
+            yield (
+                key,
+                f"{address} is on {device} still, its line was written since adopt put others there;"
+                f" write by hand what it should be: those were on {' or '.join(uplinks)}",
+            )

@@ -85,11 +85,32 @@ def test_lines_that_changed_places(conf: Path, journal: Journal) -> None:
         ("192.0.2.10/32 dev k0", "192.0.2.10/32 dev k0 # the service", 5),
         ("192.0.2.11/32 dev k0", "192.0.2.11 dev k0", 6),
         ("vrrp_instance V {", "# new\nvrrp_instance W {", 0),
+        ("192.0.2.11/32 dev k0", "192.0.2.99/32 dev k0", 6),
+        ("11/32 dev k0\n", "11/32 dev k0\n        192.0.2.12/32 dev k0\n", 7),
+        ("11/32 dev k0\n", "11/32 dev k0\n        192.0.2.12/32 dev k1\n", 0),
     ],
 )
 def test_conflicts_are_named(conf: Path, journal: Journal, old: str, new: str, line: int) -> None:
     done = plan(conf, journal, AFTER.replace(old, new))
     assert [(one.path, one.line) for one in done.conflicts] == ([(str(conf), line)] if line else [])
+
+
+def test_an_instance_copied_since_is_a_conflict(conf: Path, journal: Journal) -> None:
+    copy = AFTER.replace("instance V", "instance W").replace("192.0.2.1", "192.0.2.2")
+    done = plan(conf, journal, AFTER + copy)
+    assert [one.line for one in done.conflicts] == [13, 14]
+    assert "192.0.2.20 is on k0 still" in done.conflicts[0].message
+    assert "e0" in done.conflicts[0].message
+
+
+def test_what_was_on_the_dummy_before_adopt_stays(conf: Path, journal: Journal) -> None:
+    own = b"        192.0.2.12/32 dev k0\n    }\n}\n"
+    before, after = (text.encode().replace(b"    }\n}\n", own) for text in (BEFORE, AFTER))
+    change = Change(str(conf), journal.keep(before), journal.keep(after))
+    conf.write_bytes(b"# top\n" + after)
+    done = revert.plan(conf, (Generation((change,), VIPS),), journal)
+    assert done.conflicts == ()
+    assert done.after == {str(conf): b"# top\n" + before}
 
 
 def test_two_generations(conf: Path, journal: Journal) -> None:
