@@ -15,7 +15,7 @@ from keepalived_dummy.keepalived import Document
 from keepalived_dummy.keepalived.disk import Disk
 from keepalived_dummy.live import Live
 from keepalived_dummy.rewrite import Overlay, Vip, normal
-from keepalived_dummy.undo import undo
+from keepalived_dummy.undo import undo, unsure
 
 _Key = tuple[str, str]  # instance, address
 _Places = dict[_Key, tuple[str, int, str]]  # file, line, device
@@ -23,12 +23,13 @@ _Places = dict[_Key, tuple[str, int, str]]  # file, line, device
 
 @dataclass(frozen=True)
 class Plan:
-    """Files as they are, and as they are to be, None: removed; the VIPs; what stands against it."""
+    """Files as they are, and as they are to be, None: removed; the VIPs; what stands against it; what is left."""
 
     before: dict[str, bytes | None]
     after: dict[str, bytes | None]
     vips: tuple[Vip, ...]
     conflicts: tuple[Problem, ...]
+    notes: tuple[Problem, ...]
 
 
 def run(path: Path, reload: bool, voice: Voice) -> int:
@@ -51,6 +52,8 @@ def run(path: Path, reload: bool, voice: Voice) -> int:
         if done.conflicts:
             voice.complain("nothing is changed; mend these by hand, then run this again")
             return REFUSED
+        for note in done.notes:
+            voice.say(str(note))
         voice.say(_diff(done))
         if not voice.ask():
             voice.complain("nothing was changed")
@@ -79,7 +82,7 @@ def _carry_out(done: Plan, host: Live, ledger: Journal, reload: bool, voice: Voi
 def plan(path: Path, generations: tuple[Generation, ...], ledger: Journal) -> Plan:
     """What is to be done: pure but for reading. Raises UserError where the ledger is damaged."""
     before = {c.path: replace.content(Path(c.path)) for one in generations for c in one.changes}
-    after = _undone(generations, ledger, before)
+    after, left = _undone(generations, ledger, before)
     files = Disk(ROOT)
     document = keepalived.read_from(files, str(path))
     if not document.files:
@@ -102,14 +105,16 @@ def plan(path: Path, generations: tuple[Generation, ...], ledger: Journal) -> Pl
     }
     wanted = {name: content for name, content in after.items() if name not in kept}
     there = {name: before[name] for name in wanted}
-    return Plan(there, wanted, vips, tuple(sorted(conflicts)))
+    notes = tuple(_notes({**before, **after}, left))
+    return Plan(there, wanted, vips, tuple(sorted(conflicts)), notes)
 
 
 def _undone(
     generations: tuple[Generation, ...], ledger: Journal, before: dict[str, bytes | None]
-) -> dict[str, bytes | None]:
-    """Every file with the edits taken back, the last ones first; those that change alone."""
+) -> tuple[dict[str, bytes | None], set[tuple[str, bytes]]]:
+    """Every file with the edits taken back, the last ones first; those that change alone. And the pins left."""
     found = dict(before)
+    left: set[tuple[str, bytes]] = set()
     for generation in reversed(generations):
         for change in generation.changes:
             now = found[change.path]
@@ -120,7 +125,18 @@ def _undone(
                 found[change.path] = None if now == new else now  # a conf that nobody has changed
             elif new is not None:
                 found[change.path] = undo(old, new, now)
-    return {path: content for path, content in found.items() if content != before[path]}
+                left |= {(change.path, pin) for pin in unsure(old, new, now)}
+    return {path: content for path, content in found.items() if content != before[path]}, left
+
+
+def _notes(files: dict[str, bytes | None], left: set[tuple[str, bytes]]) -> Iterator[Problem]:
+    """Where the pins that are left will be."""
+    for path, pin in sorted(left):
+        for number, line in enumerate(edits.lines(files[path] or b""), 1):
+            if line == pin:
+                text = pin.decode(errors="replace").strip()
+                message = f"{text} stays, for it may be yours; take it out if it is adopt's"
+                yield Problem(path, number, message)
 
 
 def _first(generations: tuple[Generation, ...], ledger: Journal) -> dict[str, bytes]:

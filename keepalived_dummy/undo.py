@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+from collections import Counter
 from collections.abc import Iterator
 
 from keepalived_dummy.edits import lines
@@ -16,19 +18,50 @@ def undo(before: bytes, after: bytes, current: bytes) -> bytes:
 
     A line of ours that was changed or removed since is left: whether that is a conflict, the result tells.
     """
+    return _take_back(before, after, current)[0]
+
+
+def unsure(before: bytes, after: bytes, current: bytes) -> frozenset[bytes]:
+    """The pins that `undo` leaves: lines changed places, and others have the same pin."""
+    return _take_back(before, after, current)[1]
+
+
+@functools.lru_cache(maxsize=1)  # matching takes its time
+def _take_back(before: bytes, after: bytes, current: bytes) -> tuple[bytes, frozenset[bytes]]:
     if current == after:
-        return before
-    ours = lines(after)
-    now: list[bytes | None] = list(lines(current))
-    places = _match(ours, lines(current))
-    free = _free(lines(current), set(places.values()))
-    for index, old in _marks(lines(before), ours):
+        return before, frozenset()
+    ours, there = lines(after), lines(current)
+    now: list[bytes | None] = list(there)
+    places = _match(ours, there)
+    free = _free(there, set(places.values()))
+    marks = list(_marks(lines(before), ours))
+    moved = not free.keys().isdisjoint(set(_unmatched(ours, places)))
+    whole, left = _pins(marks, ours, there)
+    left = left if moved else frozenset()
+    for index, old in marks:
         where = places.get(index)
+        if old is None and ours[index] in left:
+            continue
         if where is None and len(free.get(ours[index], ())) == 1:
-            where = free.pop(ours[index])[0]  # it was moved
+            where = free.pop(ours[index])[0]
         if where is not None:
             now[where] = old
-    return b"".join(line for line in now if line is not None)
+    kept = (line for line, was in zip(now, there, strict=True) if was not in whole)
+    return b"".join(line for line in kept if line is not None), left
+
+
+def _pins(
+    marks: list[tuple[int, bytes | None]], ours: list[bytes], there: list[bytes]
+) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """The pins of which every one there is ours, and those that others have too: of one uplink all are the same bytes."""
+    made = Counter(ours[index] for index, old in marks if old is None)
+    written, found = Counter(ours), Counter(there)
+    others = {pin for pin, number in made.items() if max(written[pin], found[pin]) > number}
+    return frozenset(made.keys() - others), frozenset(others)
+
+
+def _unmatched(ours: list[bytes], places: dict[int, int]) -> Iterator[bytes]:
+    return (line for index, line in enumerate(ours) if index not in places)
 
 
 def _marks(before: list[bytes], after: list[bytes]) -> Iterator[tuple[int, bytes | None]]:

@@ -95,6 +95,43 @@ def test_conflicts_are_named(conf: Path, journal: Journal, old: str, new: str, l
     assert [(one.path, one.line) for one in done.conflicts] == ([(str(conf), line)] if line else [])
 
 
+def pair(text: str) -> tuple[str, str]:
+    """Two instances of one uplink, so with the same pin."""
+    return text, text.replace("instance V", "instance W").replace("192.0.2.1", "192.0.2.2")
+
+
+def test_instances_that_changed_places_keep_no_pin(conf: Path, journal: Journal) -> None:
+    blocks = [f"vrrp_instance V{n} {{\n interface e0\n@ priority {n}\n}}\n" for n in range(6)]
+    pin = " mcast_src_ip 192.0.2.5\n"
+    old, new = ("".join(blocks).replace("@", what).encode() for what in ("", pin))
+    order = (5, 2, 0, 4, 1, 3)
+    conf.write_text("".join(blocks[n] for n in order).replace("@", pin))
+    generation = Generation((Change(str(conf), journal.keep(old), journal.keep(new)),), ())
+    done = revert.plan(conf, (generation,), journal)
+    wanted = "".join(blocks[n] for n in order).replace("@", "").encode()
+    assert done.after == {str(conf): wanted}
+    assert (done.conflicts, done.notes) == ((), ())
+
+
+def test_a_pin_that_is_not_surely_ours_is_named_and_stays(conf: Path, journal: Journal) -> None:
+    (old, old_other), (new, new_other) = pair(BEFORE), pair(AFTER)
+    mine = "vrrp_instance X {\n    interface e0\n    mcast_src_ip 192.0.2.5\n}\n"
+    change = Change(
+        str(conf),
+        journal.keep((old + old_other).encode()),
+        journal.keep((new + new_other).encode()),
+    )
+    moved = tuple(Vip("W", vip.address.replace(".1", ".2"), "e0", "k0") for vip in VIPS)
+    conf.write_text(mine + new_other + "# between\n" + mine.replace(" X", " Y") + new)
+    done = revert.plan(conf, (Generation((change,), VIPS + moved),), journal)
+    assert done.conflicts == ()
+    text = (done.after[str(conf)] or b"").decode()
+    where = [n for n, line in enumerate(text.splitlines(), 1) if "mcast_src_ip" in line]
+    assert len(where) == 4
+    assert [(one.path, one.line) for one in done.notes] == [(str(conf), n) for n in where]
+    assert "mcast_src_ip 192.0.2.5" in done.notes[0].message
+
+
 def test_an_instance_copied_since_is_a_conflict(conf: Path, journal: Journal) -> None:
     copy = AFTER.replace("instance V", "instance W").replace("192.0.2.1", "192.0.2.2")
     done = plan(conf, journal, AFTER + copy)
