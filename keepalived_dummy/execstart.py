@@ -12,14 +12,19 @@ from collections.abc import Iterator, Mapping
 _VALUE = frozenset("ufpSisrcbA")
 _OPTIONAL = frozenset("Mgt")
 _LONG_VALUE = frozenset(
-    "use-file log-facility umask pid vrrp_pid checkers_pid bfd_pid snmp-agent-socket namespace config-id signum"
-    " config-fd".split()
+    (
+        *("use-file", "log-facility", "umask", "pid", "vrrp_pid", "checkers_pid", "bfd_pid"),
+        *("snmp-agent-socket", "namespace", "config-id", "signum", "config-fd"),
+    )
 )
-_LONG = _LONG_VALUE | frozenset(
-    "vrrp check no_bfd all log-console log-detail log-file all-config flush-log-file no-syslog release-vips"
-    " dont-release-vrrp dont-release-ipvs dont-respawn dont-fork dump-conf genhash address-monitoring snmp core-dump"
-    " core-dump-pattern no-mem-check mem-check-log openssl-mem-check config-test ignore-sigint perf debug version"
-    " help".split()
+_LONG = _LONG_VALUE.union(
+    (
+        *("vrrp", "check", "no_bfd", "all", "log-console", "log-detail", "log-file", "all-config"),
+        *("flush-log-file", "no-syslog", "release-vips", "dont-release-vrrp", "dont-release-ipvs"),
+        *("dont-respawn", "dont-fork", "dump-conf", "genhash", "address-monitoring", "snmp"),
+        *("core-dump", "core-dump-pattern", "no-mem-check", "mem-check-log", "openssl-mem-check"),
+        *("config-test", "ignore-sigint", "perf", "debug", "version", "help"),
+    )
 )
 _ARGV = re.compile(r"\{ path=.*? ; argv\[\]=(.*?) ; (?:ignore_errors|flags)=")
 _ENVIRONMENT_FILE = re.compile(r"^EnvironmentFiles=(.*) \(ignore_errors=\w+\)$", re.MULTILINE)

@@ -102,7 +102,8 @@ def facts(host: links.Host) -> Facts:
 def reads(config: Path, running: service.Service) -> None:
     """Refuse where the keepalived that runs, or is to be started, reads another file."""
     words = service.words(running)
-    path = Path("/", execstart.config_of(words[1:]) or keepalived.CONFIG)  # / is where systemd starts it
+    told = execstart.config_of(words[1:])
+    path = Path("/", told) if told else keepalived.CONFIG  # / is where systemd starts it
     if words and path != config:
         hint = f"say --config {path}, or --no-reload"
         raise UserError(f"keepalived.service reads {path} and not {config}", hint)

@@ -131,14 +131,16 @@ def unit(
     """A systemctl that shows a unit as systemd 252 to 262 do, and the unit's environment file."""
     file = folder / "default"
     file.write_text(text)
-    rest = "ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0"
+    rest = "ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null)"
     lines = [
         'Environment=FOLDER=/etc/keepalived "MORE=-D -f /etc/more.conf"',
         f"EnvironmentFiles={folder}/absent (ignore_errors=yes)",
         f"EnvironmentFiles={file} (ignore_errors=yes)",
     ]
     if argv:
-        lines.append(f"ExecStart={{ path=/usr/sbin/keepalived ; argv[]={argv} ; {rest} }}")
+        lines.append(
+            f"ExecStart={{ path=/usr/sbin/keepalived ; argv[]={argv} ; {rest} ; status=0/0 }}"
+        )
     (folder / "shown").write_text("\n".join(lines) + "\n")
     program = folder / "systemctl"
     program.write_text(f"#!/bin/sh\ncat {folder}/shown\n")
