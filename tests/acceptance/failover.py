@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ BEFORE, AFTER = (
 )  # seconds of pings; a form that is not back by then is not measured further
 LIMIT = 1.05
 FAMILIES = ("IPv4", "IPv6")
+Tries = dict[str, dict[str, list[dict[str, Any]]]]  # of each kind and form, one a round
 
 
 def stopped(lab: Lab, node: Node) -> None:
@@ -106,11 +107,9 @@ def one(lab: Lab, form: str, kind: str, phase: float) -> dict[str, Any]:
     return found
 
 
-def measure(lab: Lab, kinds: list[str], rounds: int) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """All kinds, all forms, in turn."""
-    made: dict[str, dict[str, list[dict[str, Any]]]] = {
-        k: {f: [] for f in lab.pairs} for k in kinds
-    }
+def measure(lab: Lab, kinds: list[str], rounds: int) -> Iterator[Tries]:
+    """All kinds, all forms, in turn; all there is so far after each round."""
+    made: Tries = {k: {f: [] for f in lab.pairs} for k in kinds}
     for number in range(rounds):
         phase = lab.plan.interval * (number + 0.5) / rounds
         for kind in kinds:
@@ -118,7 +117,7 @@ def measure(lab: Lab, kinds: list[str], rounds: int) -> dict[str, dict[str, list
                 made[kind][form].append(one(lab, form, kind, phase))
             gaps = {f: [made[kind][f][-1][x]["gap"] for x in FAMILIES] for f in lab.pairs}
             say(f"round {number + 1}: {kind}: {gaps}")
-    return made
+        yield made
 
 
 def median(tries: list[dict[str, Any]], family: str) -> float | None:
@@ -128,7 +127,7 @@ def median(tries: list[dict[str, Any]], family: str) -> float | None:
     return None if value == float("inf") else statistics.median(sorted(g or 9e9 for g in gaps))
 
 
-def summary(made: dict[str, dict[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+def summary(made: Tries) -> list[dict[str, Any]]:
     """A line a kind and family: medians, and ours against keepalived's own."""
     lines = []
     for kind, forms in made.items():
@@ -170,6 +169,12 @@ def verdicts(lines: list[dict[str, Any]], rounds: int) -> list[str]:
     return wrong
 
 
+def save(folder: Path, result: dict[str, Any]) -> None:
+    """Leave what is there so far: a run that is ended early has its rounds."""
+    result["versions"] = guest.versions()
+    (folder / "failover.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("/tmp/acceptance"))
@@ -180,12 +185,14 @@ def main() -> int:
     args.results.mkdir(parents=True, exist_ok=True)
     forms = tuple(args.form or FORMS)
     lab = Lab(args.results, forms, Plan())
-    result: dict[str, Any] = {"date": guest.now(), "rounds": args.rounds, "wrong": []}
+    unfinished = "the run was ended before its end"
+    result: dict[str, Any] = {"date": guest.now(), "rounds": args.rounds, "wrong": [unfinished]}
     try:
         lab.build()
         say(f"{len(lab.nodes())} nodes are up")
-        result["tries"] = measure(lab, args.kind or list(KINDS), args.rounds)
-        result["summary"] = summary(result["tries"])
+        for tries in measure(lab, args.kind or list(KINDS), args.rounds):
+            result |= {"tries": tries, "summary": summary(tries)}
+            save(args.results, result)
         result["wrong"] = verdicts(result["summary"], args.rounds)
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         result["wrong"] = [str(error)]
@@ -193,8 +200,7 @@ def main() -> int:
             say(f"{node.name}: {node.states()[-10:]}")
     finally:
         lab.close()
-    result["versions"] = guest.versions()
-    (args.results / "failover.json").write_text(json.dumps(result, indent=1) + "\n")
+    save(args.results, result)
     for line in result.get("summary", []):
         say(f"{line}")
     for text in result["wrong"]:

@@ -79,7 +79,7 @@ def networkd_said(guest: Guest, cursor: str) -> list[str]:
 
 
 # With its first clsact, and with the last thing of it, the kernel drops what an uplink sends for a moment (qdisc_graft()).
-CLSACT = 2
+CLSACT = 3
 
 
 def undisturbed(guest: Guest, command: str, lost: int = 0, among: Collection[str] = VIPS) -> str:
