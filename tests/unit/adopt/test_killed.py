@@ -104,6 +104,14 @@ class Run:
         return service.runs(int(self.guard.read_text()))
 
 
+@pytest.fixture(autouse=True)
+def hangup() -> Iterator[None]:
+    """As it is without a nohup(1) over the tests."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
+
+
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
     runs: list[Run] = []
