@@ -15,9 +15,8 @@ _SO_RCVBUFFORCE = 33
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
 _DATAGRAM = 1 << 18  # a dump's datagrams are 32 KiB at most, an event is one message
 _TRIES = 5
-_numbers = itertools.count(
-    1
-)  # of the requests: what is left of an answer that broke off bears another
+# Of the requests: what is left of an answer that broke off bears another.
+_numbers = itertools.count(1)
 
 
 class Refused(OSError):

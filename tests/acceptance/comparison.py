@@ -30,7 +30,7 @@ from forms import FORMS, PACKAGE, Form, put_up, take_down
 from guest import run, say, wait_for
 from ocf import Agent
 from pings import Pinger
-from testbed import LAN, VIP4, VIP6, Testbed, device_of, holds, reachable
+from testbed import LAN, VIP4, VIP6, Testbed, devices_of, holds, reachable
 from verdicts import SINGLE
 
 VIPS = {"IPv4": VIP4, "IPv6": VIP6}
@@ -119,7 +119,7 @@ def measure(bed: Testbed, form: Form, how: str, chosen: Sequence[events.Event]) 
             agent = Agent(AGENT, bed.work / "IPaddr2.log")
             agent.up()
         row["served"] = served(form)
-        row["on"] = [device_of(vip) for vip in VIPS.values()]
+        row["on"] = [", ".join(devices_of(vip)) for vip in VIPS.values()]
         if not form.agent:
             bed.peer_up()
         time.sleep(2)
@@ -241,9 +241,8 @@ def run_all(args: argparse.Namespace) -> dict[str, Any]:
         for how in args.uplink or ["dhcp"]:
             if form.name in (args.form or [form.name]):
                 result["rows"].append(measure(bed, form, how, chosen))
-                result["versions"] = guest.versions()
                 result["wrong"] = wrong(result["rows"])
-                (args.results / "comparison.json").write_text(json.dumps(result, indent=1) + "\n")
+                guest.save(args.results / "comparison.json", result)
     return result
 
 

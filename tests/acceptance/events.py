@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest import run, wait_for
-from testbed import DUMMY, KEEPALIVED, UPLINK, VIP4, VIP6, has_addresses, holds
+from testbed import DUMMY, KEEPALIVED, UPLINK, VIP4, VIP6, devices_of, has_addresses, holds
 
 _DEBS = Path("/srv/debs")  # the guest's own packages of systemd
 _NETPLAN = Path("/etc/netplan")
@@ -145,10 +145,8 @@ def adoption(work: Path) -> tuple[Event, Event]:
 
 
 def _vips_on(device: str) -> None:
-    shown = run("ip -o address show")
     for vip in (VIP4, VIP6):
-        found = [line.split()[1] for line in shown.splitlines() if f" {vip}/" in line]
-        if found != [device]:
+        if (found := devices_of(vip)) != [device]:
             raise RuntimeError(f"{vip} is on {found}, not on {device}")
 
 

@@ -9,7 +9,6 @@ a tenth of a second. Runs in a guest, as root, and leaves failover.json in the f
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import statistics
 import subprocess
@@ -169,12 +168,6 @@ def verdicts(lines: list[dict[str, Any]], rounds: int) -> list[str]:
     return wrong
 
 
-def save(folder: Path, result: dict[str, Any]) -> None:
-    """Leave what is there so far: a run that is ended early has its rounds."""
-    result["versions"] = guest.versions()
-    (folder / "failover.json").write_text(json.dumps(result, indent=1) + "\n")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("/tmp/acceptance"))
@@ -183,6 +176,7 @@ def main() -> int:
     parser.add_argument("--form", action="append", choices=FORMS)
     args = parser.parse_args()
     args.results.mkdir(parents=True, exist_ok=True)
+    evidence = args.results / "failover.json"
     forms = tuple(args.form or FORMS)
     lab = Lab(args.results, forms, Plan())
     unfinished = "the run was ended before its end"
@@ -192,7 +186,7 @@ def main() -> int:
         say(f"{len(lab.nodes())} nodes are up")
         for tries in measure(lab, args.kind or list(KINDS), args.rounds):
             result |= {"tries": tries, "summary": summary(tries)}
-            save(args.results, result)
+            guest.save(evidence, result)
         result["wrong"] = verdicts(result["summary"], args.rounds)
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         result["wrong"] = [str(error)]
@@ -200,7 +194,7 @@ def main() -> int:
             say(f"{node.name}: {node.states()[-10:]}")
     finally:
         lab.close()
-    save(args.results, result)
+    guest.save(evidence, result)
     for line in result.get("summary", []):
         say(f"{line}")
     for text in result["wrong"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 
@@ -132,6 +134,12 @@ def versions() -> Mapping[str, str]:
         "kernel": os.uname().release,
         **found,
     }
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    """Leave a run's evidence as it is so far, so that one which is ended early has some."""
+    result["versions"] = versions()
+    path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def networkd() -> int:

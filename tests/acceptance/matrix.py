@@ -9,7 +9,6 @@ VIPs at 100/s from the first event to the last: each ping of it is accounted for
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -257,12 +256,11 @@ def rows(bed: Testbed, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def save(folder: Path, result: dict[str, Any]) -> None:
-    """Leave what is there so far: a run that is ended early has its rows."""
-    result["versions"] = guest.versions()
+    """Judge what is there so far, and leave it."""
     result["wrong"] = verdicts.of(result["rows"])
     result["wrong"] += [f"{c['cell']}: {c['wrong']}" for c in result["cells"] if c["wrong"]]
     result["wrong"] += [result["error"]] if result["error"] else []
-    (folder / "matrix.json").write_text(json.dumps(result, indent=1) + "\n")
+    guest.save(folder / "matrix.json", result)
 
 
 def main() -> int:

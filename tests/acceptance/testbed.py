@@ -279,13 +279,13 @@ def journal(cursor: str, words: str) -> str:
 
 def holds(vip: str) -> bool:
     """Whether the host has the address, on whatever interface."""
-    return f" {vip}/" in run("ip -o address show", check=False)
+    return bool(devices_of(vip))
 
 
-def device_of(vip: str) -> str:
-    """The host's interface that has the address; empty where none has."""
+def devices_of(vip: str) -> list[str]:
+    """The host's interfaces that have the address."""
     shown = run("ip -o address show", check=False).splitlines()
-    return next((line.split()[1] for line in shown if f" {vip}/" in line), "")
+    return [line.split()[1] for line in shown if f" {vip}/" in line]
 
 
 def has_addresses() -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import json
 import re
 import socket
 import statistics
@@ -241,8 +240,7 @@ def main() -> int:
                 result["wrong"].append(f"{made['medians, s']}: ratio {made['ratio']}")
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         result["wrong"].append(str(error))
-    result["versions"] = guest.versions()
-    (args.results / "thousand.json").write_text(json.dumps(result, indent=1) + "\n")
+    guest.save(args.results / "thousand.json", result)
     for text in result["wrong"]:
         say(f"WRONG: {text}")
     return 1 if result["wrong"] else 0

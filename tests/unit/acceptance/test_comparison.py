@@ -241,7 +241,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "run": command,
         "holds": lambda vip: vip in told["held"],
         "reachable": lambda vip: vip in told["held"],
-        "device_of": lambda vip: "ens3" if vip in told["held"] else "",
+        "devices_of": lambda vip: ["ens3"] if vip in told["held"] else [],
         "put_up": lambda bed, form, how: told["said"].append(f"up {form.name}"),
         "take_down": lambda bed, form: told["said"].append(f"down {form.name}"),
     }
