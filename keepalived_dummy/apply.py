@@ -133,8 +133,8 @@ def _way_out(family: int) -> Iterator[routes.Route]:
     with kernel.open_dump_socket() as sock, contextlib.suppress(OSError):  # no IPv6
         for message in kernel.dump(sock, routes.dump_routes(family, 0)):
             if message.type == routes.RTM_NEWROUTE:
-                route = routes.route(message.body, routes.interface(message.body))
-                if route and route.protocol == routes.PROTOCOL and route.family == family:
+                route = routes.of_way_out(message.body)
+                if route and route.family == family:
                     yield route
 
 

@@ -108,6 +108,12 @@ def route(body: bytes, ifindex: int) -> Route | None:
     )
 
 
+def of_way_out(body: bytes) -> Route | None:
+    """The route of an RTM_NEWROUTE where it is one of the way out, through whatever interface."""
+    found = route(body, interface(body))
+    return found if found and found.protocol == PROTOCOL else None
+
+
 def _link_local(family: int, destination: bytes, length: int) -> bool:
     return (
         family == AF_INET6

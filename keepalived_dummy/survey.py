@@ -67,10 +67,8 @@ class Survey:
         """Takes routes of ours from where no way out is (any more): an earlier run was killed."""
         for family in (AF_INET, AF_INET6):
             for m in self._dump(0, family):
-                ifindex = routes.interface(m.body)
-                route = routes.route(m.body, ifindex)
-                left = (ifindex, family) not in self._host.ways
-                if left and route and route.protocol == routes.PROTOCOL:
+                route = routes.of_way_out(m.body)
+                if route and (route.ifindex, family) not in self._host.ways:
                     self._send(routes.take(route))
 
     def _routes(self, place: tuple[int, int]) -> None:
