@@ -262,6 +262,8 @@ def test_another_prefix_length_is_no_loss(uplink: Uplink) -> None:
     """`ip address add X/25; ip address del X/24` changes a netmask without a gap."""
     uplink.gain(ADDRESS, 25)
     uplink.table.append(route("192.0.2.0/25"))
+    named = route("203.0.113.0/24 via 192.0.2.1")._replace(source=ADDRESS)
+    uplink.table.append(named)  # the address is the host's still
     uplink.read()
     uplink.table.remove(NET)
     uplink.do(uplink.way.address_removed(ADDRESS, 24, uplink.now))
