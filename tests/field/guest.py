@@ -26,6 +26,8 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent.parent / "build"
 ROUTER = "net=192.0.2.0/24,host=192.0.2.2,dhcpstart=192.0.2.15,ipv6-prefix=2001:db8::,ipv6-host=2001:db8::2"
 KERNEL = "root=/dev/vda rw console=ttyS0 mitigations=off no_timer_check quiet fsck.mode=skip"
+# As in tests/guest/qemu.
+KERNEL += " tsc=reliable panic=-1"
 # An emulated guest waits for its devices as long as it takes.
 KERNEL += " systemd.default_timeout_start_sec=300 systemd.default_device_timeout_sec=300"
 
