@@ -7,6 +7,7 @@ import ipaddress
 from typing import NamedTuple
 
 from scapy.layers.inet6 import (
+    ICMPv6MLDMultAddrRec,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
     ICMPv6NDOptDstLLAddr,
@@ -44,6 +45,17 @@ def solicited_node(address: str) -> str:
     """The solicited-node group of an address (RFC 4291 2.7.1)."""
     packed = ipaddress.ip_address(address).packed
     return str(ipaddress.ip_address(b"\xff\x02" + bytes(9) + b"\x01\xff" + packed[-3:]))
+
+
+def reported(frame: Packet) -> set[str]:
+    """The groups that an MLDv2 report joins (RFC 3810 5.2.12: modes 2 and 4 with no source)."""
+    found = set()
+    record = frame.getlayer(ICMPv6MLDMultAddrRec)
+    while record is not None:
+        if record.rtype in (2, 4):
+            found.add(record.dst)
+        record = record.payload.getlayer(ICMPv6MLDMultAddrRec)
+    return found
 
 
 def solicitation(mac: str, ask: Ask) -> Packet:

@@ -11,9 +11,8 @@ from pathlib import Path
 import wire_lan
 from checks import check, note
 from host import property_of, run, wait_for
-from scapy.layers.inet6 import ICMPv6MLDMultAddrRec, ICMPv6MLReport2
-from scapy.packet import Packet
-from wire_frame import Ask, nd_answers, solicited_node
+from scapy.layers.inet6 import ICMPv6MLReport2
+from wire_frame import Ask, nd_answers, reported, solicited_node
 from wire_lan import DUMMY, C, Tap, batch, hold
 from wire_mutate import BACK, edit
 
@@ -22,17 +21,6 @@ JOIN_OUT = edit("host.py", "s/^    def join\\(.*/&\\n        return/")
 OPTMEM = Path("/proc/sys/net/core/optmem_max")
 SMALLEST = 20480  # of the kernels in support: the default up to 6.6
 MANY = 500
-
-
-def reported(frame: Packet) -> set[str]:
-    """The groups that an MLDv2 report joins (RFC 3810 5.2.12: modes 2 and 4 with no source)."""
-    found = set()
-    record = frame.getlayer(ICMPv6MLDMultAddrRec)
-    while record is not None:
-        if record.rtype in (2, 4):
-            found.add(record.dst)
-        record = record.payload.getlayer(ICMPv6MLDMultAddrRec)
-    return found
 
 
 def members() -> set[str]:

@@ -91,13 +91,13 @@ def client() -> int:
     """Ask for the VIPs, see who joins; 0 where all is as it should be."""
     from host import run, status, wait_for
     from scapy.layers.inet6 import ICMPv6MLReport2
-    from wire_events import reported
     from wire_frame import (
         Ask,
         arp_answers,
         judge_advertisement,
         judge_arp,
         nd_answers,
+        reported,
         solicited_node,
     )
     from wire_lan import Tap
