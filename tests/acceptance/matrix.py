@@ -230,6 +230,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Path("/tmp/acceptance"))
     parser.add_argument("--short", action="store_true", help="four events, by DHCP, and no cells")
     parser.add_argument("--decisive", action="store_true", help="of these the least that proves it")
+    parser.add_argument("--adopted", action="store_true", help="no rows with a piece taken out")
     parser.add_argument("--cells", action="store_true", help="the cells alone")
     parser.add_argument("--uplink", choices=["static", "dhcp"], action="append")
     parser.add_argument("--event", action="append", help="these events alone")
@@ -251,7 +252,8 @@ def rows(bed: Testbed, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield row(bed, how, pieces, wanted)
         few = events.DECISIVE if args.short else events.SHORT if how == "static" else names
         quick = [e for e in wanted if e.quick and e.name in few]
-        for pieces in WITHOUT[:1] if args.decisive else WITHOUT:
+        without = () if args.adopted else WITHOUT[:1] if args.decisive else WITHOUT
+        for pieces in without:
             yield row(bed, how, pieces, quick)
 
 
