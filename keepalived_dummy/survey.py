@@ -38,7 +38,7 @@ class Survey:
             return False
         due = [place for place, time_ in host.dirty.items() if now >= time_]
         for place in due:
-            self._routes(place)
+            self._routes(place, now)
         if due:
             self._rested = now + _REST * (time.monotonic() - now)
         return bool(due)
@@ -66,24 +66,30 @@ class Survey:
     def clean(self) -> None:
         """Takes routes of ours from where no way out is (any more): an earlier run was killed."""
         for family in (AF_INET, AF_INET6):
-            for m in self._dump(0, family):
+            for m in self._dump(0, family) or ():
                 route = routes.of_way_out(m.body)
                 if route and (route.ifindex, family) not in self._host.ways:
                     self._send(routes.take(route))
 
-    def _routes(self, place: tuple[int, int]) -> None:
+    def _routes(self, place: tuple[int, int], now: float) -> None:
         del self._host.dirty[place]
         if way := self._host.ways.get(place):
-            read = [routes.route(m.body, place[0]) for m in self._dump(*place)]
+            found = self._dump(*place)
+            if found is None:  # what could not be read is not gone
+                self._host.dirty[place] = now + 1
+                return
+            read = [routes.route(m.body, place[0]) for m in found]
             self._send(way.snapshot([r for r in read if r], time.monotonic()))
 
-    def _dump(self, ifindex: int, family: int) -> list[Message]:
+    def _dump(self, ifindex: int, family: int) -> list[Message] | None:
+        """The routes there are; None where the kernel could not tell this time."""
         try:
             found = self._ask(routes.dump_routes(family, ifindex))
         except OSError as problem:
-            if problem.errno not in (errno.ENODEV, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
-                log(ERR, f"netlink: {problem}")
-            return []
+            if problem.errno in (errno.ENODEV, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+                return []
+            log(ERR, f"netlink: {problem}")
+            return None
         return [m for m in found if m.type == routes.RTM_NEWROUTE]
 
     def _ask(self, request: bytes) -> list[Message]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import time
 from typing import cast
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from keepalived_dummy import interfaces, kernel, netlink
 from keepalived_dummy.events import Event
 from keepalived_dummy.host import Host
+from keepalived_dummy.netlink import Message
 from keepalived_dummy.plan import Dummy, Plan
 from keepalived_dummy.survey import Survey
 
@@ -115,3 +117,33 @@ def test_after_a_broken_answer_the_daemon_asks_on_a_new_socket(
     assert len(opened) == sockets
     assert [sock.closed for sock in opened] == [True, False][-sockets:]
     assert set(host.ways) == {(2, 2), (2, 10)}
+
+
+def test_routes_that_could_not_be_read_are_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the way out would forget them three seconds later, and have nothing to put back."""
+    body = struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 2, 253, 1, 0)
+    body += netlink.attribute(1, bytes([192, 0, 2, 0])) + netlink.attribute(4, struct.pack("=i", 2))
+    answers: list[list[Message] | OSError] = [[Message(24, 0, 0, 0, body)], lost()]
+
+    def dump(*_: object) -> list[Message]:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    host = Host(lambda _: None, lambda _: None, lambda _: None, lambda _: None)
+    host.load(Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), "a"),)), 1.0)
+    host.stale = True
+    link, address = (Message(kind, 0, 0, 0, data) for kind, data in ANSWERS.values())
+    host.picture([link], [address], 1.0)
+    way, host.dirty = host.ways[2, 2], {(2, 2): 1.0}
+    monkeypatch.setattr(kernel, "dump", dump)
+    it = Survey(host, lambda _: None)
+    now = time.monotonic() + 100
+    it.tick(now)
+    assert way.known == 1
+    host.dirty[2, 2] = now + 100
+    it.tick(now + 100)
+    way.tick(now + 200)
+    assert way.known == 1
+    assert host.dirty == {(2, 2): now + 101}
