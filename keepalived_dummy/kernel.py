@@ -8,6 +8,7 @@ import errno
 import itertools
 import os
 import socket
+from collections.abc import Callable
 
 from keepalived_dummy import netlink
 
@@ -15,6 +16,7 @@ _SO_RCVBUFFORCE = 33
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
 _DATAGRAM = 1 << 18  # a dump's datagrams are 32 KiB at most, an event is one message
 _TRIES = 5
+_MANY = 10_000  # messages of an answer
 # Of the requests: what is left of an answer that broke off bears another.
 _numbers = itertools.count(1)
 
@@ -48,24 +50,30 @@ def receive(sock: socket.socket) -> list[netlink.Message]:
     return list(netlink.messages(sock.recv(_DATAGRAM)))
 
 
-def dump(sock: socket.socket, request: bytes) -> list[netlink.Message]:
+Thin = Callable[[list[netlink.Message]], list[netlink.Message]]
+
+
+def dump(sock: socket.socket, request: bytes, thin: Thin | None = None) -> list[netlink.Message]:
     """What the kernel answers to a dump request, asked again where it changed meanwhile.
 
+    `thin` is given what was read whenever that is much, and tells what of it to keep.
     Refused where it refuses. After any other OSError the kernel may still be answering on the socket.
     """
     for _ in range(_TRIES):
         seq = next(_numbers) & 0xFFFFFFFF
         sock.send(netlink.numbered(request, seq))
-        answer, whole = _answer(sock, seq)
+        answer, whole = _answer(sock, seq, thin)
         if whole:
             break
     return answer
 
 
-def _answer(sock: socket.socket, seq: int) -> tuple[list[netlink.Message], bool]:
+def _answer(sock: socket.socket, seq: int, thin: Thin | None) -> tuple[list[netlink.Message], bool]:
     answer: list[netlink.Message] = []
     whole = True
     while True:
+        if thin and len(answer) > _MANY:
+            answer = thin(answer)
         for message in receive(sock):
             if message.seq != seq:
                 continue

@@ -6,12 +6,13 @@ import errno
 import time
 from collections.abc import Callable
 
-from keepalived_dummy import interfaces, kernel, netlink, routes
+from keepalived_dummy import interfaces, kernel, netlink, routes, wayout
 from keepalived_dummy.host import Host
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.state import ERR, log
 
 _REST = 10  # times what a reading took, until the next: a table of a million routes is not read over and over
+_ENOUGH = 4 * wayout.LIMIT  # as there can be several of one destination
 
 
 class Survey:
@@ -74,17 +75,19 @@ class Survey:
     def _routes(self, place: tuple[int, int], now: float) -> None:
         del self._host.dirty[place]
         if way := self._host.ways.get(place):
-            found = self._dump(*place)
+            found = self._dump(*place, lambda read: _preferred(read, place[0]))
             if found is None:  # what could not be read is not gone
                 self._host.dirty[place] = now + 1
                 return
             read = [routes.route(m.body, place[0]) for m in found]
             self._send(way.snapshot([r for r in read if r], time.monotonic()))
 
-    def _dump(self, ifindex: int, family: int) -> list[Message] | None:
+    def _dump(
+        self, ifindex: int, family: int, thin: kernel.Thin | None = None
+    ) -> list[Message] | None:
         """The routes there are; None where the kernel could not tell this time."""
         try:
-            found = self._ask(routes.dump_routes(family, ifindex))
+            found = self._ask(routes.dump_routes(family, ifindex), thin)
         except OSError as problem:
             if problem.errno in (errno.ENODEV, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
                 return []
@@ -92,13 +95,23 @@ class Survey:
             return None
         return [m for m in found if m.type == routes.RTM_NEWROUTE]
 
-    def _ask(self, request: bytes) -> list[Message]:
+    def _ask(self, request: bytes, thin: kernel.Thin | None = None) -> list[Message]:
         """`kernel.dump`; a socket on which an answer broke off, which keeps the kernel from another, is replaced."""
         try:
-            return kernel.dump(self._socket, request)
+            return kernel.dump(self._socket, request, thin)
         except kernel.Refused:
             raise
         except OSError:
             self._socket.close()
             self._socket = kernel.open_dump_socket()
             raise
+
+
+def _preferred(found: list[Message], ifindex: int) -> list[Message]:
+    """The messages of the routes that a way out would keep of these.
+
+    The routes of a router with a full table, all of them at once, would be more than the unit's MemoryMax=.
+    """
+    read = [(route, m) for m in found if (route := routes.route(m.body, ifindex))]
+    read.sort(key=lambda pair: wayout.order(pair[0]))
+    return [m for _, m in read[:_ENOUGH]]

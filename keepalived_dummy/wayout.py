@@ -43,6 +43,11 @@ _ALONE = (
 Prefix = tuple[bytes, int]
 
 
+def order(r: Route) -> tuple[bool, bool, int]:
+    """Which of too many routes are kept: ours, then the uplink's networks, then the shorter prefix."""
+    return r.protocol != routes.PROTOCOL, bool(r.gateway), r.key.length
+
+
 class WayOut:
     """The routes of one uplink in one family. Times are seconds of any one steady clock."""
 
@@ -290,7 +295,7 @@ class WayOut:
         if self._first:
             self._take_over(ours, now)
         if len(own) > LIMIT:
-            kept = sorted(own.values(), key=lambda r: (bool(r.gateway), r.key.length))[:LIMIT]
+            kept = sorted(own.values(), key=order)[:LIMIT]
             own = {r.key: r for r in kept}
         changed = {key: r for key, r in own.items() if self._known.get(key) != r}
         self._gone = {key: self._gone.get(key, now) for key in self._known if key not in own}

@@ -6,17 +6,19 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 import time
 from typing import cast
 
 import pytest
 
-from keepalived_dummy import interfaces, kernel, netlink
+from keepalived_dummy import interfaces, kernel, netlink, routes
 from keepalived_dummy.events import Event
 from keepalived_dummy.host import Host
 from keepalived_dummy.netlink import Message
 from keepalived_dummy.plan import Dummy, Plan
 from keepalived_dummy.survey import Survey
+from keepalived_dummy.wayout import LIMIT, WayOut
 
 LINK = struct.pack("=BxHiII", 0, 1, 2, 0x41, 0) + netlink.attribute(3, b"ens3\0")
 OWN = struct.pack("=BBBBi", 2, 24, 0x80, 0, 2) + netlink.attribute(2, bytes([192, 0, 2, 5]))
@@ -117,6 +119,60 @@ def test_after_a_broken_answer_the_daemon_asks_on_a_new_socket(
     assert len(opened) == sockets
     assert [sock.closed for sock in opened] == [True, False][-sockets:]
     assert set(host.ways) == {(2, 2), (2, 10)}
+
+
+def route(number: int, gateway: bool = True) -> bytes:
+    """To 20.0.0.0/24 and up, or without a gateway to 10.0.0.0/16 and up."""
+    scope, length = (0, 24) if gateway else (253, 16)
+    body = struct.pack("=BBBBBBBBI", 2, length, 0, 0, 254, 186, scope, 1, 0)
+    start, step = (20 << 24, 1 << 8) if gateway else (10 << 24, 1 << 16)
+    body += netlink.attribute(1, struct.pack(">I", start + number * step))
+    body += netlink.attribute(4, struct.pack("=i", 2))
+    return body + (netlink.attribute(5, bytes([192, 0, 2, 1])) if gateway else b"")
+
+
+class Router:
+    """A socket to the kernel of a router, whose table comes in datagrams of 500 routes.
+
+    `blocks`: how many objects there are, as each datagram is asked for.
+    """
+
+    def __init__(self, table: list[bytes]) -> None:
+        self.table = table
+        self.blocks: list[int] = []
+
+    def send(self, request: bytes) -> None:
+        seq = struct.unpack_from("=IHHII", request)[3]
+        answer = [struct.pack("=IHHII", 16 + len(b), 24, 2, seq, 0) + b for b in self.table]
+        answer.append(struct.pack("=IHHIIi", 20, netlink.NLMSG_DONE, 2, seq, 0, 0))
+        self.datagrams = [b"".join(answer[n : n + 500]) for n in range(0, len(answer), 500)]
+        self.blocks.clear()
+
+    def recv(self, _: int) -> bytes:
+        self.blocks.append(sys.getallocatedblocks())
+        return self.datagrams[len(self.blocks) - 1]
+
+
+def test_of_a_full_table_no_more_is_held_than_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All routes of the internet, read at once, take three times the unit's MemoryMax=."""
+    table = [route(n) for n in range(40_000)]
+    table[30_000:30_000] = [route(n, gateway=False) for n in range(3)]
+    sock = Router(table)
+    monkeypatch.setattr(kernel, "open_dump_socket", lambda: sock)
+    host = Host(lambda _: None, lambda _: None, lambda _: None, lambda _: None)
+    host.ways[2, 2], whole = WayOut("ens3", 2), WayOut("ens3", 2)
+    host.dirty[2, 2] = 0.0
+    it = Survey(host, lambda _: None)
+    it.tick(1.0)
+    whole.snapshot([r for body in table if (r := routes.route(body, 2))], 1.0)
+    own = bytes([10, 0, 0, 5])
+    put_back = []
+    for way in (host.ways[2, 2], whole):
+        way.address_added(own, 16, 1.0)
+        put_back.append(way.address_removed(own, 16, 2.0))
+    assert put_back[0] == put_back[1]
+    assert len(list(netlink.messages(put_back[0]))) == LIMIT
+    assert max(sock.blocks) - sock.blocks[0] < len(table)  # each route takes several
 
 
 def test_routes_that_could_not_be_read_are_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
