@@ -89,7 +89,8 @@ def show() -> tuple[str, list[str]]:
     """The whole wire as a script, were there none yet, and what keeps a dummy from being wired."""
     host = links.read()
     wanted = config.load(ROOT)
-    found = uplinks.resolve(wanted, keepalived.read(), host.links, host.addresses)
+    document, before = keepalived.read(), lastgood.uplinks(ROOT)
+    found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
     made = wire.render(found.joints, sysctls.silent(found.every))
     return made.script, [*map(str, found.problems), *found.waiting]
 
@@ -142,7 +143,8 @@ def _wire(wanted: config.Config, result: Result) -> None:
     """Wire the dummies, and have those that were rewired announced again."""
     document = keepalived.read()
     host = links.read()
-    found = uplinks.resolve(wanted, document, host.links, host.addresses)
+    before = lastgood.uplinks(ROOT)
+    found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
     result.notes += found.waiting
     result.problems += map(str, found.problems)
     made = wire.render(found.joints, sysctls.silent(found.every))

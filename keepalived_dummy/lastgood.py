@@ -7,7 +7,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from keepalived_dummy import files
+from keepalived_dummy import files, plan
 from keepalived_dummy.config import DEFAULT_NAME, DEFAULT_STEM, Config, Dummy
 
 NAME = "confs.json"  # in the runtime folder: the next boot starts from the confs alone
@@ -38,6 +38,15 @@ def known(root: Path, wanted: Config) -> Config:
         if stem in before and before[stem].name not in names
     )
     return dataclasses.replace(wanted, dummies=(*wanted.dummies, *kept))
+
+
+def uplinks(root: Path) -> dict[str, tuple[str, ...]]:
+    """The uplinks of each dummy as the daemon's last pass found them."""
+    try:
+        found = plan.read((root / files.RUNTIME / "plan.json").read_bytes())
+    except (OSError, ValueError):
+        return {}  # no pass yet, or one of another version
+    return {dummy.name: dummy.uplinks for dummy in found.dummies}
 
 
 def _read(path: Path) -> list[Dummy]:

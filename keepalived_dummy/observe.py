@@ -24,7 +24,6 @@ from keepalived_dummy import (
     kernel,
     lastgood,
     links,
-    plan,
     routes,
     service,
     sysctls,
@@ -58,7 +57,8 @@ def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
         unseen.append(Unseen(str(file), "only root may read it"))
         wanted = _as_the_daemon_knows(wanted)
     host = links.read()
-    found = uplinks.resolve(wanted, document, host.links, host.addresses)
+    before = lastgood.uplinks(ROOT)
+    found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
     report = _report()
     pid = service.find().pid
     states = service.states(pid) if ask and pid and os.geteuid() == 0 else None
@@ -88,11 +88,7 @@ def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
 
 def _as_the_daemon_knows(wanted: config.Config) -> config.Config:
     """The dummies with the uplinks that the daemon's last pass found."""
-    try:
-        known = plan.read((ROOT / files.RUNTIME / "plan.json").read_bytes())
-    except (OSError, ValueError):
-        return wanted
-    names = {dummy.name: dummy.uplinks for dummy in known.dummies}
+    names = lastgood.uplinks(ROOT)
     return dataclasses.replace(
         wanted,
         dummies=tuple(

@@ -43,14 +43,25 @@ def resolve(
     document: Document,
     links: Mapping[str, Link],
     addresses: tuple[Address, ...],
+    before: Names | None = None,
 ) -> Uplinks:
-    """The uplinks of every dummy, and the joints of those with Wire=yes whose ends are there."""
+    """The uplinks of every dummy, and the joints of those with Wire=yes whose ends are there.
+
+    `before`: those that were found the last time, for what a bad keepalived.conf does not tell: a brace that is
+    missing in it, or that it is moved away for a moment, is nothing to keepalived as long as that is not reloaded.
+    """
     names = {
         dummy.name: dummy.uplinks or uplinks_of(document, dummy.name) for dummy in config.dummies
     }
+    lost = {name: (before or {}).get(name, ()) for name in names if not names[name]}
+    kept = {name: found for name, found in lost.items() if found and document.problems}
+    names |= kept
     joints: list[Joint] = []
     waiting: list[str] = []
     problems: list[Problem] = []
+    for name, found in kept.items():
+        why = f"keepalived.conf names no uplink any more: {document.problems[0]}"
+        waiting.append(f"{name}: {why}; until that is mended it stays {', '.join(found)}")
     for dummy in config.dummies:
         waiting += _waiting(dummy, names[dummy.name], document, links)
         if not dummy.wire or dummy.name not in links or links[dummy.name].kind != "dummy":

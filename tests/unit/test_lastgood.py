@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,16 @@ def test_nothing_is_written_where_nothing_changed(root: Path) -> None:
 def test_the_default_conf_bad_since_the_boot_is_as_if_it_were_empty(root: Path) -> None:
     (kept,) = lastgood.keep(root, Config((), bad=frozenset({"keepalived"}))).dummies
     assert (kept.name, kept.uplinks, kept.wire, kept.way_out) == ("keepalived0", (), True, True)
+
+
+@pytest.mark.parametrize("text", [None, "", "nonsense", "{}"])
+def test_no_uplinks_are_known_without_a_plan(root: Path, text: str | None) -> None:
+    if text is not None:
+        (root / files.RUNTIME / "plan.json").write_text(text)
+    assert lastgood.uplinks(root) == {}
+
+
+def test_the_uplinks_of_the_daemons_last_pass(root: Path) -> None:
+    one = {"name": "one0", "alias": "", "wire": True, "way_out": True, "uplinks": ["ens3", "ens4"]}
+    (root / files.RUNTIME / "plan.json").write_text(json.dumps({"dummies": [one]}))
+    assert lastgood.uplinks(root) == {"one0": ("ens3", "ens4")}

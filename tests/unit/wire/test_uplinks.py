@@ -125,6 +125,37 @@ def test_no_uplink_yet_is_said_and_no_error(text: str, said: str) -> None:
     assert any(said in line for line in result.waiting), result.waiting
 
 
+WELL = "global_defs {\n}\n" + INSTANCE % ("A", "ens3", "keepalived0")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (WELL.replace("{\n}\n", "{\n", 1), "keepalived.conf:1: this brace is never closed"),
+        (None, "there is no such file"),
+    ],
+    ids=["a brace is missing", "it is moved away"],
+)
+def test_a_bad_keepalived_conf_takes_no_wire_down(text: str | None, why: str) -> None:
+    """keepalived itself, which is not reloaded yet, goes on with what it has."""
+    before = found(WELL)
+    files = {} if text is None else {str(CONFIG): text.encode()}
+    bad = read_from(Memory(files), str(CONFIG))
+    result = resolve(Config(dummies=(DEFAULT,)), bad, LINKS, (), before.names)
+    assert (wired(result), result.names) == (wired(before), before.names)
+    (said,) = result.waiting
+    assert said.startswith("keepalived0: ")
+    assert why in said
+    assert said.endswith("it stays ens3")
+
+
+def test_a_keepalived_conf_that_is_well_is_believed() -> None:
+    before = found(WELL)
+    text = WELL.replace(" dev keepalived0", "")
+    result = resolve(Config(dummies=(DEFAULT,)), document(text), LINKS, (), before.names)
+    assert (wired(result), result.names) == ([], {"keepalived0": ()})
+
+
 def test_link_local_addresses_of_the_uplink_come_along() -> None:
     text = INSTANCE % ("A", "ens3", "keepalived0")
     addresses = (address(2, "fe80::5/64"), address(2, "2001:db8::5/64"), address(3, "fe80::6/64"))
