@@ -61,7 +61,9 @@ class WayOut:
         self.seconds = 0.0
         self.log: list[Event] = []
         self._addresses: set[Prefix] = set()
-        self._lost = False  # it had an address, and has none now
+        # It had an address, and has none now. One that never had any, an IPv6 uplink with its link-local one perhaps,
+        # waits for none.
+        self._lost = False
         self._networks: set[Prefix] = set()  # those its addresses were of, before they went
         self._known: dict[Key, Route] = {}
         self._ready: dict[
@@ -182,11 +184,11 @@ class WayOut:
         if self.since is None:
             send += b"".join(routes.take(r) for r in self._ours.values())
             self._ours = {}
-        elif self._addresses and not self._ours:
+        elif not self._lost and not self._ours:
             send += self._end(now)
-        elif self._addresses:
+        elif not self._lost:
             send += self._restore()
-        elif not self._addresses and self.up:
+        elif self.up:
             missing = [key for key in self._ready if key not in own and key not in ours]
             self._ours.update((key, self._known[key]) for key in missing)
             send += b"".join(self._ready[key] for key in missing)
@@ -194,7 +196,7 @@ class WayOut:
 
     def stop(self) -> bytes:
         """The daemon stops: ours go unless they are needed; the next start takes those over."""
-        return self._take_all() if self._addresses or not self.up else b""
+        return b"" if self._lost and self.up else self._take_all()
 
     def close(self, now: float) -> bytes:
         """The uplink is none any more: nothing of ours stays."""
@@ -207,8 +209,8 @@ class WayOut:
         if not self.up:
             return None
         if self.since is None:
-            return min(self._gone.values()) + SETTLE if self._gone and self._addresses else None
-        if self._addresses:
+            return min(self._gone.values()) + SETTLE if self._gone and not self._lost else None
+        if not self._lost:
             return self._back + self._patience
         if not self.held:
             return max(self.since, self._unheld) + UNHELD
@@ -223,7 +225,7 @@ class WayOut:
             self._forget([key for key, gone in self._gone.items() if now >= gone + SETTLE])
             self._networks = {(routes.prefix(a, n), n) for a, n in self._addresses}
             return b""
-        if self._addresses:
+        if not self._lost:
             return self._end(now, forget=True)
         if not self.held:
             self._say("way-out-closes", "no VIP is held, the way out closes")

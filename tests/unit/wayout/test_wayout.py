@@ -290,6 +290,44 @@ def test_an_uplink_that_never_had_an_address_has_lost_none() -> None:
     assert (it.table, it.way.since, it.way.log) == ([], None, [])
 
 
+ROUTER = route("default via fe80::1", protocol=9)
+
+
+def link_local_alone() -> Uplink:
+    """An uplink that has its IPv6 default route from a router, and no IPv6 address but a link-local one."""
+    it = Uplink(WayOut("ens3", AF_INET6), [ROUTER])
+    it.do(it.way.vips(True, it.now))
+    it.read()
+    return it
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_an_uplink_without_an_address_is_bridged_and_no_more(back: bool) -> None:
+    """networkd takes the router's route, and has it back or not: no address is awaited, none is ever to come."""
+    it = link_local_alone()
+    it.table.remove(ROUTER)
+    it.do(it.way.taken(ROUTER, it.now))
+    assert it.ours() == {ROUTER.key}
+    if back:
+        it.table.append(ROUTER)
+    it.read()
+    it.wait(60)
+    it.read()
+    assert it.way.since is None
+    assert it.ours() == set()
+    assert it.reached() == ({ROUTER.key} if back else set())
+    assert [e.kind for e in it.way.log] == ["way-out-begins", "way-out-ends"]
+
+
+def test_routes_that_come_and_go_on_an_uplink_without_an_address_are_forgotten() -> None:
+    it = link_local_alone()
+    for number in range(9):
+        it.table = [ROUTER, route(f"fd{number:02}::/48 via fe80::1")]
+        it.read()
+        it.wait(10)
+    assert it.way.known == 2
+
+
 def test_a_route_changed_by_hand_meanwhile_wins(uplink: Uplink) -> None:
     uplink.lose()
     other = route("default via 192.0.2.254", metric=0)
