@@ -130,10 +130,12 @@ class Host:
         mine = routes.protocol(m.body) == routes.PROTOCOL
         if mine and m.pid == own_port:
             return
+        through = routes.interface(m.body)
         for place, way in self.ways.items():
             if place[1] != m.body[0]:
                 continue
-            route = routes.route(m.body, place[0])
+            # Read for its own uplink alone: there may be hundreds of them, and a million routes.
+            route = routes.route(m.body, place[0]) if through in (0, place[0]) else None
             if route and m.type == routes.RTM_DELROUTE:
                 if mine:
                     self._send(way.deleted(route, now))

@@ -13,6 +13,8 @@ from keepalived_dummy.host import PREF, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.plan import Dummy, Filter, Plan
+from keepalived_dummy.routes import Route
+from keepalived_dummy.wayout import WayOut
 
 DUMMY, UPLINK = 5, 2
 MAC = bytes.fromhex("02aabbccdd01")
@@ -267,6 +269,39 @@ def test_the_way_out_end_to_end(world: World) -> None:
     world.host.load(Plan(), world.now)
     assert world.sent[-1].type == routes.RTM_DELROUTE
     assert world.host.ways == {}
+
+
+def hop(ifindex: int) -> bytes:
+    return struct.pack("=HBBi", 8, 0, 0, ifindex)
+
+
+THROUGH = {
+    "one": (netlink.attribute(4, struct.pack("=i", 101)), 1, [101]),
+    "none of them": (netlink.attribute(4, struct.pack("=i", 77)), 0, []),
+    "several": (netlink.attribute(9, hop(102) + hop(77) + hop(103)), 200, [102, 103]),
+}
+
+
+@pytest.mark.parametrize(("how", "most", "dirty"), THROUGH.values(), ids=THROUGH)
+def test_a_route_is_read_for_the_uplink_it_leads_through(
+    world: World, how: bytes, most: int, dirty: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router has hundreds of VLANs, and a million routes that come and go."""
+    world.host.ways = {(100 + n, AF_INET): WayOut(f"vlan{n}", AF_INET) for n in range(200)}
+    world.host.dirty.clear()
+    read: list[int] = []
+    whole = routes.route
+
+    def route(body: bytes, ifindex: int) -> Route | None:
+        read.append(ifindex)
+        return whole(body, ifindex)
+
+    monkeypatch.setattr(routes, "route", route)
+    body = struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 186, 0, 1, 0)
+    body += netlink.attribute(1, bytes([198, 51, 100, 0])) + how
+    world.host.route(Message(routes.RTM_NEWROUTE, 0, 0, 99, body), 1, world.now)
+    assert list(world.host.dirty) == [(ifindex, AF_INET) for ifindex in dirty]
+    assert len(read) <= most
 
 
 def filter_message(
