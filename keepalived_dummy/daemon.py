@@ -252,7 +252,7 @@ class Daemon:
             self._take(new)
             state.write("plan.json", output)
             self._say(new)
-            if not self._ready or not self._passes.wanted:
+            if not self._ready or not self._passes.wanted or "reload" in self._passes.doing:
                 self._say_ready()
         self._changed()
         gc.collect()

@@ -48,6 +48,7 @@ class Passes:
         self._pace = Pace()
         self._due: float | None = None
         self._reasons: dict[str, None] = {}
+        self.doing: tuple[str, ...] = ()  # why the last one was started
         self._wait = 0.0
         self._mending = False
 
@@ -99,6 +100,7 @@ class Passes:
             return
         log(INFO, f"apply: {'; '.join(self._reasons)}")
         self._due = None
+        self.doing = tuple(self._reasons)
         self._reasons.clear()
         self._pace.take()
         if not self._start(self._command, now):

@@ -114,6 +114,19 @@ def test_ready_reload_watch_and_stop(service: Service, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "plan.json").read_text())["dummies"] == []
 
 
+RESTLESS = f"echo >@/watched/state; echo '{WATCHING}'"
+
+
+@pytest.mark.parametrize("service", [RESTLESS], indirect=True)
+def test_a_reload_ends_with_its_own_pass(service: Service) -> None:
+    """Something on the host asks for one pass after the other; systemctl would wait until it gives up."""
+    service.told("READY=1")
+    for _ in range(2):
+        service.process.send_signal(signal.SIGHUP)
+        service.told("RELOADING=1")
+        service.told("READY=1")
+
+
 FAILING = {
     "no plan": "echo nonsense; exit 1",
     "no output": "exit 3",
