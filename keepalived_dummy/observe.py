@@ -144,7 +144,8 @@ def networkd(index: int) -> tuple[Network, list[Path]] | None:
         return None
     values = dict(line.split("=", 1) for line in lines if "=" in line)
     file = values.get("NETWORK_FILE", "")
-    paths = [file, *values.get("NETWORK_FILE_DROPINS", "").split()]
+    # In quotes, and with colons between them (networkd-state-file.c).
+    paths = [file, *values.get("NETWORK_FILE_DROPINS", "").strip('"').split(":")]
     return Network(file, values.get("ADMIN_STATE", "")), [Path(path) for path in paths if path]
 
 

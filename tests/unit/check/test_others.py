@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from keepalived_dummy import fronts, modules, netlink, others
+from keepalived_dummy import fronts, modules, netlink, observe, others
 from keepalived_dummy.facts import Front, Named
 from keepalived_dummy.netlink import attribute
+from keepalived_dummy.observed import Network
 from keepalived_dummy.wire import MARK, PREF
 
 
@@ -76,6 +77,20 @@ def test_network_manager(tmp_path: Path) -> None:
 def test_keeps(texts: list[str], kept: bool, tmp_path: Path) -> None:
     paths = [write(tmp_path, f"{n}.network", text) for n, text in enumerate(texts)]
     assert others.keeps(paths) == kept
+
+
+def test_the_files_that_networkd_goes_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As networkd writes them: the drop-ins in quotes, with colons between them."""
+    monkeypatch.setattr(observe, "ROOT", tmp_path)
+    folder = "run/systemd/netif/links"
+    file, one, two = "/run/ens3.network", "/etc/ens3.network.d/1.conf", "/run/ens3.network.d/2.conf"
+    head = f"# x\nADMIN_STATE=configured\nNETWORK_FILE={file}\nNETWORK_FILE_DROPINS="
+    write(tmp_path, f"{folder}/2", f'{head}"{one}:{two}"\nDNS=\n')
+    write(tmp_path, f"{folder}/3", f'{head}""\nDNS=\n')
+    network = Network(file, "configured")
+    assert observe.networkd(2) == (network, [Path(file), Path(one), Path(two)])
+    assert observe.networkd(3) == (network, [Path(file)])
+    assert observe.networkd(4) is None
 
 
 def test_modules(tmp_path: Path) -> None:
