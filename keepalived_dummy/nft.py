@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from keepalived_dummy.firewall import Chain, Rule
@@ -21,7 +21,7 @@ def parse(text: str) -> tuple[Chain, ...]:
         for item in items:
             if "rule" in item:
                 key = _key(item["rule"], "chain")
-                rules.setdefault(key, []).append(tuple(item["rule"].get("expr", ())))
+                rules.setdefault(key, []).append(_statements(item["rule"].get("expr", ())))
         return tuple(made for chain in chains for made in _base(chain, rules))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no ruleset: {error!r}") from error
@@ -29,6 +29,14 @@ def parse(text: str) -> tuple[Chain, ...]:
 
 def _key(item: dict[str, Any], name: str) -> _Key:
     return item["family"], item["table"], item[name]
+
+
+def _statements(found: Iterable[Any]) -> Rule:
+    """A statement without JSON of its own stands there as its text: a chain without a name, before 1.0.6 one of xtables.
+
+    It may end in anything, as a queue may.
+    """
+    return tuple({"queue": None} if isinstance(one, str) else one for one in found)
 
 
 def _base(chain: dict[str, Any], rules: dict[_Key, list[Rule]]) -> Iterator[Chain]:

@@ -70,6 +70,8 @@ SOLICITED = [
     ([[meta("l4proto", {"set": ["tcp", "esp"]}), ACCEPT]], True),
     ([[meta("nfproto", "ipv4"), ACCEPT]], True),
     ([[meta("protocol", "ip6"), ACCEPT]], False),
+    ([[meta("protocol", {"range": [1500, 1600]}), ACCEPT]], False),
+    ([[payload("ether", "type", {"set": ["arp", "ip"]}), ACCEPT]], True),
     ([[meta("mark", 1), ACCEPT]], False),
     ([[meta("mark", 1), DROP]], True),
     ([[meta("mark", 1), DROP], [ACCEPT]], False),
@@ -209,6 +211,18 @@ def test_written(name: str) -> None:
 def test_what_is_no_ruleset(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         nft.parse(text)
+
+
+def test_a_statement_that_is_text() -> None:
+    """As nft 1.0.6 writes `jump { accept; }`, and 1.0.2 a match of xtables."""
+    for text in ("jump {\n\t\t\taccept\n\t\t}", 'xt match "conntrack"'):
+        made = {"family": "inet", "table": "t"}
+        base = {**made, "name": "c", "type": "filter", "hook": "input", "policy": "drop"}
+        match = meta("l4proto", "ipv6-icmp")
+        rule = {**made, "chain": "c", "expr": [match, text]}
+        chains = nft.parse(json.dumps({"nftables": [{"chain": base}, {"rule": rule}]}))
+        assert not dropping(chains, SOLICITATION)
+        assert dropping(chains, VRRP4)
 
 
 @pytest.mark.parametrize(
