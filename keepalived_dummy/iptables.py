@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ _TARGETS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "r
 _NEUTRAL = frozenset(("LOG", "NFLOG", "ULOG", "MARK", "CONNMARK", "TCPMSS"))
 # Of these what is matched is an option of its own; of others `-m NAME` alone may match.
 _MODULES = frozenset(("icmp6", "conntrack", "state", "comment", "tcp", "udp"))
+# A comment may go over several lines.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 @dataclass
@@ -33,7 +36,7 @@ def parse(text: str, family: str) -> tuple[Chain, ...]:
     """The chains that see a packet for this host; `family` is ip or ip6."""
     tables: dict[str, _Table] = {}
     table = _Table()
-    for line in text.splitlines():
+    for line in _QUOTED.sub(lambda quoted: quoted[0].replace("\n", " "), text).split("\n"):
         if line.startswith("*"):
             table = tables.setdefault(line[1:].strip(), _Table())
         elif line.startswith(":"):
@@ -82,7 +85,9 @@ def _options(words: list[str]) -> Iterator[tuple[str, bool, list[str]]]:
         if word == "!":
             negated = True
             continue
-        values = []
+        values = (
+            [rest.pop(0)] if word == "--comment" and rest else []
+        )  # which may look like an option
         while rest and rest[0] != "!" and not rest[0].startswith("-"):
             values.append(rest.pop(0))
         yield word, negated, values
