@@ -53,7 +53,7 @@ def gather(file: Path, probe: bool = False) -> Facts:
         networks={name: network for name, (network, _) in networks.items()},
         kept=looking.kept(networks),
         settings=dict(looking.settings()),
-        netdevs=others.netdevs(ROOT),
+        netdevs=looking.netdevs(),
         netplan=looking.netplan(),
         network_manager=looking.network_manager(),
         lacking=looking.lacking(),
@@ -101,12 +101,25 @@ class _Looking:
                 if value is not None:
                     yield (family, name, key), value
 
+    def netdevs(self) -> tuple[Named, ...]:
+        """networkd's .netdev files; a folder of them may be closed, for the keys in it."""
+        try:
+            return others.netdevs(ROOT)
+        except PermissionError:
+            self.unseen.append(Unseen("networkd's .netdev files", _ROOT_ONLY))
+            return ()
+
     def netplan(self) -> tuple[Named, ...]:
         """netplan's files are root's from 0.106 on; what it wrote of them is not."""
         names = [dummy.name for dummy in self.seen.dummies]
-        if os.geteuid() != 0 and any((ROOT / "etc/netplan").glob("*.yaml")):
+        try:
+            found = others.netplan(ROOT, names)
+            closed = os.geteuid() != 0 and any((ROOT / "etc/netplan").glob("*.yaml"))
+        except PermissionError:  # of the folder
+            found, closed = (), True
+        if closed:
             self.unseen.append(Unseen("netplan's YAML", _ROOT_ONLY))
-        return others.netplan(ROOT, names)
+        return found
 
     def network_manager(self) -> tuple[Named, ...]:
         """Its connections, and its word on the interface."""

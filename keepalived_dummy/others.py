@@ -46,7 +46,7 @@ def netplan(root: Path, names: Iterable[str]) -> tuple[Named, ...]:
 
 
 def network_manager(root: Path, names: Iterable[str]) -> tuple[Named, ...]:
-    """NetworkManager's keyfiles for one of these names (nm-settings-keyfile(5)). OSError where they can't be read."""
+    """NetworkManager's keyfiles for one of these names (nm-settings-keyfile(5)). PermissionError where they can't be read."""
     wanted = frozenset(names)
     found = []
     for path in _in_force(root, _NM, ""):
@@ -104,13 +104,11 @@ def _settings(path: Path, readable: bool = False) -> Iterator[tuple[int, str, st
 
 
 def _lines(path: Path, readable: bool = False) -> list[str]:
-    """The lines of a file; none where it can't be read, or OSError where it has to be `readable`."""
+    """The lines of a file; none where it can't be read, or PermissionError where it has to be `readable`."""
     try:
         return path.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError:
-        if readable:
+    except OSError as error:  # a folder, mostly
+        if readable and isinstance(error, PermissionError):
             raise
         return []
 

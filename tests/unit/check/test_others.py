@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
+from healthy import SEEN
 
-from keepalived_dummy import fronts, modules, netlink, observe, others
+from keepalived_dummy import evidence, fronts, modules, netlink, observe, others
 from keepalived_dummy.facts import Front, Named
 from keepalived_dummy.netlink import attribute
 from keepalived_dummy.observed import Network
@@ -54,6 +57,7 @@ def test_network_manager(tmp_path: Path) -> None:
     text = "[connection]\nid=x\ninterface-name=keepalived0\n[ethernet]\ninterface-name=other0\n"
     write(tmp_path, f"{folder}/x.nmconnection", text)
     write(tmp_path, f"{folder}/y.nmconnection", text.replace("keepalived0", "other0"))
+    write(tmp_path, f"{folder}/old/x.nmconnection", text)  # which NetworkManager does not read
     wanted = (Named("keepalived0", f"/{folder}/x.nmconnection", 3),)
     assert others.network_manager(tmp_path, ["keepalived0"]) == wanted
     write(tmp_path, "run/NetworkManager/devices/3", "[device]\nmanaged=true\n")
@@ -91,6 +95,18 @@ def test_the_files_that_networkd_goes_by(tmp_path: Path, monkeypatch: pytest.Mon
     assert observe.networkd(2) == (network, [Path(file), Path(one), Path(two)])
     assert observe.networkd(3) == (network, [Path(file)])
     assert observe.networkd(4) is None
+
+
+def test_a_closed_folder_is_named_and_the_rest_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", closed)
+    sources: Any = None
+    looking = evidence._Looking(sources, SEEN)
+    assert (looking.netdevs(), looking.netplan(), looking.network_manager()) == ((), (), ())
+    whats = [one.what.partition(" ")[0] for one in looking.unseen]
+    assert whats == ["networkd's", "netplan's", "NetworkManager's"]
 
 
 def test_modules(tmp_path: Path) -> None:
