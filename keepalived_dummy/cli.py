@@ -256,9 +256,15 @@ def run_check(options: argparse.Namespace) -> int:
         if path != keepalived.CONFIG and not path.exists():
             raise UserError(f"--config: {path} is not there")
         return check.run(path, options.json, options.probe)
+    except BrokenPipeError:
+        raise
     except (UserError, OSError) as error:
         complain(str(error))
-        return check.UNKNOWN
+    except Exception:  # a bug; 1 would be a warning
+        import traceback
+
+        traceback.print_exc()
+    return check.UNKNOWN
 
 
 def run_daemon(_: argparse.Namespace) -> int:

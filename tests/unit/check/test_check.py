@@ -6,6 +6,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import jsonschema
 import pytest
 from healthy import HEALTHY, facts
 
-from keepalived_dummy import check, evidence
+from keepalived_dummy import check, cli, evidence
 from keepalived_dummy.cli import main
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.facts import Facts
@@ -57,7 +59,7 @@ def test_the_exit_status(
     assert (shown["exit_status"], shown["status"]) == (exit_status, word)
 
 
-@pytest.mark.parametrize("error", [UserError("no"), OSError(5, "no")])
+@pytest.mark.parametrize("error", [UserError("no"), OSError(5, "no"), KeyError("no")])
 def test_what_fails_is_unknown(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +69,20 @@ def test_what_fails_is_unknown(
     monkeypatch.setattr(evidence, "gather", fail)
     assert main(["check"]) == check.UNKNOWN
     assert "no" in capsys.readouterr().err
+
+
+def test_who_reads_no_further_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of `check | head -1`, where there is much to say."""
+    many = dataclasses.replace(HEALTHY, unseen=UNSEEN * 2000)
+    monkeypatch.setattr(evidence, "gather", lambda *_: many)
+    complaints: list[str] = []
+    monkeypatch.setattr(cli, "complain", complaints.append)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert main(["check"]) == 1
+    assert complaints == []
 
 
 def test_a_configuration_that_is_not_there_is_unknown(
