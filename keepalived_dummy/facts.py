@@ -116,9 +116,17 @@ class Facts:
         """The VIPs of a dummy, of one family (4 or 6)."""
         return tuple(vip for vip in self.seen.vips_on(dummy.name) if vip.family == family)
 
+    def vips_over(self, uplink: str, dummy: Dummy, family: int) -> tuple[Vip, ...]:
+        """The VIPs of a dummy that are reached over the uplink: those of the instances on it, where there are such."""
+        vips = self.vips_of(dummy, family)
+        names = {one.name for one in self.seen.instances if one.interface == uplink}
+        if not any(vip.instance in names for vip in self.seen.vips_on(dummy.name)):
+            return vips  # named in the conf for all of them
+        return tuple(vip for vip in vips if not vip.instance or vip.instance in names)
+
     def carries(self, uplink: str, family: int) -> bool:
         """Whether a VIP of this family is reached over the uplink."""
-        return any(self.vips_of(dummy, family) for dummy in self.served(uplink))
+        return any(self.vips_over(uplink, dummy, family) for dummy in self.served(uplink))
 
     def setting(self, interface: str, key: str) -> int:
         """An IPv4 setting of one interface alone; 0 where it was not read."""

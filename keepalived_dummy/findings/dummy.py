@@ -101,9 +101,8 @@ def without_conf(facts: Facts) -> Iterator[Found]:
 def ipv6_off(facts: Facts) -> Iterator[Found]:
     """disable_ipv6 is set, or the MTU is below 1280 bytes, on the dummy or its uplink."""
     due = [one for one in facts.dummies if facts.vips_of(one, 6)]
-    names = dict.fromkeys(
-        name for one in due for name in (one.name, *one.uplinks) if name in facts.links
-    )
+    uplinks = [name for one in due for name in one.uplinks if facts.carries(name, 6)]
+    names = dict.fromkeys(n for n in (*(one.name for one in due), *uplinks) if n in facts.links)
     for name in names:
         if facts.has_ipv6(name):
             continue

@@ -81,7 +81,7 @@ def arp_ignore(facts: Facts) -> Iterator[Found]:
     said: set[str] = set()
     for uplink in facts.uplinks:
         for dummy in facts.served(uplink.name):
-            if not facts.vips_of(dummy, 4):
+            if not facts.vips_over(uplink.name, dummy, 4):
                 continue
             place, value = _silenced(facts, uplink, dummy)
             if place and place not in said:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import healthy
 import pytest
@@ -48,6 +49,36 @@ ND = '[{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "ip
 VRRP = '[{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "vrrp"}}, {"accept": null}]'
 ARP = ruleset().replace('"inet"', '"arp"')
 
+# A router's dummy: the VIPs towards the network inside are of IPv6 alone, those outside of IPv4.
+INSIDE = """vrrp_instance VI_2 {
+  interface ens4
+  native_ipv6
+  virtual_ipaddress {
+    2001:db8::10/128 dev keepalived0
+  }
+}
+"""
+
+
+def router(**changed: Any) -> Facts:
+    inside, wire = ("2001:db8::5/64", "fe80::4/64"), changed.pop("wire", WIRE)
+    far = dataclasses.replace(healthy.UPLINK, name="ens4", index=4, addresses=inside)
+    links = {"ens4": link("ens4", 4), **changed.pop("links", {})}
+    near = dataclasses.replace(healthy.UPLINK, addresses=("192.0.2.5/24",))
+    both = (healthy.INSTANCE, dataclasses.replace(healthy.INSTANCE, name="VI_2", interface="ens4"))
+    made = {
+        "conf": CONF.replace("2001:db8::10/128", "192.0.2.11/32") + INSIDE,
+        "seen_dummies": (dataclasses.replace(healthy.DUMMY, uplinks=("ens3", "ens4"), wire=wire),),
+        "seen_uplinks": (near, far),
+        "seen_instances": both,
+        "seen_vips": (VIP4, vip(VIP6, instance="VI_2")),
+    }
+    return facts(links=links, **{**made, **changed})
+
+
+IPV6_INSIDE = setting("ens4", "disable_ipv6", 0)
+IPV6_OUTSIDE = {**setting("ens3", "disable_ipv6", 0), **setting("ens4", "disable_ipv6", 1)}
+
 # Name of the hazard, facts, and words of what is found.
 FOUND: list[tuple[str, Facts, str]] = [
     ("dummy-missing", facts(dummy_index=0, dummy_kind=""), "keepalived0 is not there"),
@@ -75,6 +106,7 @@ FOUND: list[tuple[str, Facts, str]] = [
         dataclasses.replace(HEALTHY, settings=setting("keepalived0", "disable_ipv6", 0)),
         "ens3 has IPv6 switched off",
     ),
+    ("ipv6-off", router(settings=IPV6_OUTSIDE), "ens4 has IPv6 switched off"),
     ("vip-on-managed-interface", facts(seen_vips=(ON_ENS3,)), "192.0.2.10 (VI_1) is on ens3"),
     ("vip-prefix", facts(seen_vips=(vip(prefix=24),)), "/24"),
     ("vip-prefix", facts(seen_vips=(vip(VIP6, prefix=64),)), "/64"),
@@ -146,6 +178,16 @@ FOUND: list[tuple[str, Facts, str]] = [
             uplink_ways=(WayOut(6, 2, 2, None, 1, 1.0),),
         ),
         "no IPv6 address; the way out is in use",
+    ),
+    (
+        "uplink-without-address",
+        router(seen_vips=(VIP4, vip(instance="VI_2"))),
+        "ens4 has no IPv4 address",
+    ),
+    (
+        "uplink-without-address",
+        router(seen_instances=(healthy.INSTANCE,)),  # ens4 is named in the conf
+        "ens4 has no IPv4 address",
     ),
     ("uplink-noarp", facts(links={"ens3": link("ens3", 2, flags=0x100C3)}), "ens3 has ARP off"),
     ("arp-ignore", facts(settings=setting("all", "arp_ignore", 2)), "all.arp_ignore"),
@@ -237,6 +279,10 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ("dummy-managed", facts(dummy_network=None)),
     ("dummy-without-conf", facts(seen_vips=(ON_ENS3,))),
     ("ipv6-off", facts(settings=setting("ens3", "disable_ipv6", 1), seen_vips=(VIP4,))),
+    ("ipv6-off", router(settings={**IPV6_INSIDE, **setting("ens3", "disable_ipv6", 1)})),
+    ("uplink-without-address", router()),
+    ("uplink-noarp", router(links={"ens4": link("ens4", 4, flags=0x100C3)})),
+    ("arp-ignore", router(settings=setting("ens4", "arp_ignore", 1), wire=OFF)),
     ("vip-on-managed-interface", facts(seen_vips=(ON_ENS3,), kept=frozenset(("ens3",)))),
     ("vip-on-managed-interface", facts(seen_vips=(ON_ENS3,), conf=USE_VMAC)),
     ("vip-on-managed-interface", facts(seen_vips=(vip(device="ens3", certain=False),))),
