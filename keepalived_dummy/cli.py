@@ -280,9 +280,17 @@ def complain(line: str) -> None:
     print(prefix + line, file=sys.stderr)
 
 
+def _find_tools() -> None:
+    """tc, nft, iptables-save and keepalived are where cron, and su without a dash, do not look."""
+    folders = os.environ.get("PATH", os.defpath).split(":")
+    missing = [one for one in ("/usr/local/sbin", "/usr/sbin", "/sbin") if one not in folders]
+    os.environ["PATH"] = ":".join([*folders, *missing])
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit status: 0 done, 1 something could not be done, 2 usage, 3 see adopt --dry-run; check has its own."""
     os.umask(0o022)
+    _find_tools()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name may be any bytes
     options = parser().parse_args(arguments)

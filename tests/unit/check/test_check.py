@@ -71,6 +71,20 @@ def test_what_fails_is_unknown(
     assert "no" in capsys.readouterr().err
 
 
+def test_the_tools_are_found_where_cron_does_not_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def gather(*_: object) -> Facts:
+        seen.append(os.environ["PATH"])
+        return HEALTHY
+
+    monkeypatch.setattr(evidence, "gather", gather)
+    for path in ("/usr/bin:/bin", "/opt/sbin:/usr/local/sbin:/usr/sbin:/sbin"):
+        monkeypatch.setenv("PATH", path)
+        assert main(["check"]) == 0
+    assert seen == ["/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", path]
+
+
 def test_who_reads_no_further_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of `check | head -1`, where there is much to say."""
     many = dataclasses.replace(HEALTHY, unseen=UNSEEN * 2000)
