@@ -16,6 +16,7 @@ from keepalived_dummy.firewall import (
     request,
     solicitation,
 )
+from keepalived_dummy.keepalived import Instance
 from keepalived_dummy.pins import family
 
 
@@ -49,7 +50,10 @@ def vrrp(facts: Facts) -> Iterator[Found]:
         if name not in facts.links or name in said:
             continue
         unicast = bool(one.unicast_peer or one.unicast_peers)
-        packet = _tracked(advertisement(name, family(one), unicast), facts)
+        packet = advertisement(name, family(one), unicast)
+        if _has_another_group(one, facts):
+            packet = _without(packet, "ip daddr", "ip6 daddr")
+        packet = _tracked(packet, facts)
         if chain := dropping(facts.chains, packet):
             said.add(name)
             what = f"{_shown(chain)} drops VRRP that comes in on {name}"
@@ -72,7 +76,20 @@ def _tracked(packet: Packet, facts: Facts) -> Packet:
     every = [rules for chain in facts.chains for rules in (chain.rules, *chain.others.values())]
     if not any("notrack" in expression for rules in every for rule in rules for expression in rule):
         return packet
-    rest = {key: value for key, value in packet.fields.items() if key != "ct state"}
+    return _without(packet, "ct state")
+
+
+def _has_another_group(instance: Instance, facts: Facts) -> bool:
+    """Whether its advertisements may go to another group than that of RFC 5798."""
+    defs = (one for one in facts.document.statements if one.keyword == "global_defs")
+    everywhere = (line.keyword for block in defs for line in block.children)
+    here = instance.statement.find("mcast_dst_ip")
+    return any(here) or any(word.startswith("vrrp_mcast_group") for word in everywhere)
+
+
+def _without(packet: Packet, *fields: str) -> Packet:
+    """The packet, with these not known of it."""
+    rest = {key: value for key, value in packet.fields.items() if key not in fields}
     return dataclasses.replace(packet, fields=rest)
 
 

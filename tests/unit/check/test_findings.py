@@ -47,6 +47,10 @@ def ruleset(*rules: str) -> str:
 
 ND = '[{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "ipv6-icmp"}}, {"accept": null}]'
 VRRP = '[{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "vrrp"}}, {"accept": null}]'
+TO_ANOTHER_GROUP = VRRP.replace(
+    '"meta": {"key": "l4proto"}', '"payload": {"protocol": "ip", "field": "daddr"}'
+)
+TO_ANOTHER_GROUP = TO_ANOTHER_GROUP.replace('"vrrp"', '"224.0.0.99"')
 ARP = ruleset().replace('"inet"', '"arp"')
 
 # A router's dummy: the VIPs towards the network inside are of IPv6 alone, those outside of IPv4.
@@ -253,6 +257,7 @@ FOUND: list[tuple[str, Facts, str]] = [
         "nft: inet t input drops neighbour solicitations from keepalived0",
     ),
     ("firewall-drops-vrrp", facts(chains=nft.parse(ruleset(ND))), "drops VRRP"),
+    ("firewall-drops-vrrp", facts(chains=nft.parse(ruleset(TO_ANOTHER_GROUP))), "drops VRRP"),
     ("firewall-drops-arp", facts(chains=nft.parse(ARP)), "nft: arp t input drops ARP"),
     ("daemon-not-running", facts(seen_daemon=Daemon(False)), "does not run"),
     (
@@ -350,6 +355,20 @@ NOT_FOUND: list[tuple[str, Facts]] = [
         facts(chains=nft.parse(ruleset()), dummy_wire=OFF),
     ),
     ("firewall-drops-vrrp", facts(chains=nft.parse(ruleset(VRRP)))),
+    (
+        "firewall-drops-vrrp",
+        facts(
+            chains=nft.parse(ruleset(TO_ANOTHER_GROUP)),
+            conf="global_defs {\n  vrrp_mcast_group4 224.0.0.99\n}\n" + CONF,
+        ),
+    ),
+    (
+        "firewall-drops-vrrp",
+        facts(
+            chains=nft.parse(ruleset(TO_ANOTHER_GROUP)),
+            conf=CONF.replace("interface ens3", "interface ens3\n  mcast_dst_ip 224.0.0.99"),
+        ),
+    ),
     ("firewall-drops-arp", facts(chains=nft.parse(ARP), seen_vips=(VIP6,))),
     ("daemon-not-running", facts(seen_daemon=Daemon(False), seen_dummies=())),
     ("netdev-twice", facts(netdevs=(Named("other0", "/etc/systemd/network/80-x.netdev", 2),))),
