@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -51,6 +52,7 @@ def gather(file: Path, probe: bool = False) -> Facts:
         waiting=sources.found.waiting,
         links=sources.host.links,
         networks={name: network for name, (network, _) in networks.items()},
+        addresses=frozenset(ipaddress.ip_address(a.address) for a in sources.host.addresses),
         kept=looking.kept(networks),
         settings=dict(looking.settings()),
         netdevs=looking.netdevs(),

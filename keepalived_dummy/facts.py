@@ -14,6 +14,7 @@ from keepalived_dummy.firewall import Chain
 from keepalived_dummy.interfaces import Link
 from keepalived_dummy.keepalived import Document
 from keepalived_dummy.observed import Dummy, Network, Observation, Unseen, Uplink, Vip
+from keepalived_dummy.targets import IPAddress
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ Settings = Mapping[tuple[str, str, str], int]  # family (ipv4, ipv6), interface,
 
 @dataclass(frozen=True)
 class Facts:
-    """`links`, `networks`: by name, of every interface. `kept`: where networkd leaves the addresses of others.
+    """`links`, `networks`: by name, of every interface. `addresses`: of all of them. `kept`: where networkd leaves the addresses of others.
 
     `lacking`: kernel modules that are needed, not loaded and not to be found. `after`: what keepalived.service is
     ordered after, None: there is no such unit. `gateways`: None where rules decide. `answers`: of a probe.
@@ -79,6 +80,7 @@ class Facts:
     waiting: tuple[str, ...] = ()
     links: Mapping[str, Link] = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
+    addresses: frozenset[IPAddress] = frozenset()
     kept: frozenset[str] = frozenset()
     settings: Settings = field(default_factory=dict)
     netdevs: tuple[Named, ...] = ()

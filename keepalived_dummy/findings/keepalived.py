@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 from keepalived_dummy.keepalived import Instance
-from keepalived_dummy.moves import alone
+from keepalived_dummy.moves import alone, vips
+from keepalived_dummy.observed import is_link_local
 from keepalived_dummy.pins import family
 
 _ADOPT = "keepalived-dummy adopt"
@@ -36,21 +37,24 @@ def not_pinned(facts: Facts) -> Iterator[Found]:
     "VRRP is sent from an address that is none of this host: peers with a firewall or a unicast_peer list do not hear it",
 )
 def source_gone(facts: Facts) -> Iterator[Found]:
-    """The pinned source is no address of the interface any more. One that has none now is another matter."""
+    """The pinned source is no address of the host any more. An interface that has none now is another matter."""
+    moving = vips(facts.document)
     for one in _on_dummies(facts):
         pinned = one.unicast_src_ip or one.mcast_src_ip
         if pinned is None or not pinned.certain or one.interface is None:
             continue
         uplink = facts.seen.uplink(one.interface.text)
-        if uplink is None or not uplink.index or not uplink.usable(family(one)):
+        if uplink is None or not uplink.index:
             continue
-        held = {ipaddress.ip_interface(text).ip for text in uplink.addresses}
+        near = tuple(filter(is_link_local, uplink.addresses))
+        held = near if is_link_local(pinned.text) else uplink.usable(family(one))
         try:
-            gone = ipaddress.ip_address(pinned.text) not in held
+            source = ipaddress.ip_address(pinned.text)
         except ValueError:
             continue  # keepalived itself complains of it
-        if gone:
-            what = f"{pinned.text}, the source of {one.name.text}, is no address of {uplink.name}"
+        if held and (source in moving or source not in facts.addresses):
+            is_what = "a VIP" if source in moving else "no address of this host"
+            what = f"{pinned.text}, the source of {one.name.text}, is {is_what}"
             yield Found(what, _ADOPT, pinned.where)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from typing import Any
 
 from keepalived_dummy.facts import Facts, Gateway, Named
@@ -21,6 +22,7 @@ from keepalived_dummy.observed import (
     WayOut,
     Wire,
 )
+from keepalived_dummy.targets import IPAddress
 
 NOW = 1_800_000_000.0
 CONF = """vrrp_instance VI_1 {
@@ -87,6 +89,10 @@ def document(text: str) -> Document:
     return read_from(Memory({str(CONFIG): text.encode()}), str(CONFIG))
 
 
+def own(*texts: str) -> frozenset[IPAddress]:
+    return frozenset(map(ipaddress.ip_address, texts))
+
+
 SETTINGS = {
     ("ipv4", "keepalived0", "arp_ignore"): 1,
     ("ipv4", "keepalived0", "rp_filter"): 2,
@@ -98,6 +104,7 @@ HEALTHY = Facts(
     document(CONF),
     links={"ens3": link("ens3", 2), "keepalived0": link("keepalived0", 3, "dummy")},
     networks={"ens3": MANAGED, "keepalived0": UNMANAGED},
+    addresses=own("192.0.2.5", "2001:db8::5", "fe80::2", "192.0.2.10", "2001:db8::10"),
     settings=SETTINGS,
     netdevs=(Named("keepalived0", "/run/systemd/network/90-keepalived.netdev", 4),),
     gateways=(Gateway("ens3", 100),),

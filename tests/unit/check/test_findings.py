@@ -11,7 +11,7 @@ from typing import Any
 
 import healthy
 import pytest
-from healthy import CONF, HEALTHY, MANAGED, NOW, VIP4, VIP6, WIRE, facts, link, vip
+from healthy import CONF, HEALTHY, MANAGED, NOW, VIP4, VIP6, WIRE, facts, link, own, vip
 
 from keepalived_dummy import nft
 from keepalived_dummy.config import TAKEN
@@ -156,7 +156,24 @@ FOUND: list[tuple[str, Facts, str]] = [
         facts(conf=CONF.replace("mcast_src_ip 192.0.2.5", "unicast_peer {\n192.0.2.6\n}")),
         "VI_1 has no unicast_src_ip",
     ),
-    ("source-gone", facts(uplink_addresses=("192.0.2.7/24", "2001:db8::5/64")), "192.0.2.5"),
+    (
+        "source-gone",
+        facts(uplink_addresses=("192.0.2.7/24",), addresses=own("192.0.2.7", "192.0.2.10")),
+        "192.0.2.5, the source of VI_1, is no address of this host",
+    ),
+    (
+        "source-gone",
+        facts(conf=CONF.replace("mcast_src_ip 192.0.2.5", "mcast_src_ip 192.0.2.10")),
+        "192.0.2.10, the source of VI_1, is a VIP",
+    ),
+    (
+        "source-gone",
+        facts(
+            uplink_addresses=("fe80::2/64",),
+            conf=CONF.replace("mcast_src_ip 192.0.2.5", "mcast_src_ip fe80::1"),
+        ),
+        "fe80::1, the source of VI_1",
+    ),
     ("keepalived-old", facts(keepalived=(1, 3, 9)), "keepalived is 1.3.9"),
     ("keepalived-not-ordered", facts(after=frozenset(("network.target",))), "not ordered after"),
     ("keepalived-not-running", facts(seen_keepalived=DOWN, seen_vips=()), "does not run"),
@@ -322,7 +339,15 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ),
     ("source-not-pinned", facts(conf=CONF.replace("dev keepalived0", "dev ens3"))),
     ("source-not-pinned", facts(conf=USE_VMAC.replace("mcast_src_ip 192.0.2.5", ""))),
-    ("source-gone", facts(uplink_addresses=("fe80::2/64",))),
+    ("source-gone", facts(uplink_addresses=("fe80::2/64",), addresses=own("fe80::2"))),
+    ("source-gone", facts(addresses=own("192.0.2.5"), uplink_addresses=("192.0.2.7/24",))),  # lo's
+    (
+        "source-gone",  # and a new prefix is not there yet
+        facts(
+            uplink_addresses=("fe80::2/64",),
+            conf=CONF.replace("mcast_src_ip 192.0.2.5", "mcast_src_ip 2001:db8::7"),
+        ),
+    ),
     ("source-gone", facts(conf=CONF.replace("192.0.2.5", "no.address"))),
     ("keepalived-old", facts(keepalived=(2, 0, 0))),
     ("keepalived-old", facts(keepalived=None)),
