@@ -112,8 +112,19 @@ def _is_daemon(pid: int) -> bool:
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
+        return _is_hidden(pid)
     return words[-2:-1] == [b"daemon"] and any(b"keepalived" in word for word in words)
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process is there that /proc does not show (hidepid= in proc(5)); then it is taken for what it was."""
+    try:
+        os.kill(pid or os.getpid(), 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _routes(host: links.Host, found: uplinks.Uplinks) -> Iterator[routes.Route]:

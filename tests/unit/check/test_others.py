@@ -97,6 +97,23 @@ def test_the_files_that_networkd_goes_by(tmp_path: Path, monkeypatch: pytest.Mon
     assert observe.networkd(4) is None
 
 
+@pytest.mark.parametrize(
+    ("error", "runs"), [(PermissionError, True), (ProcessLookupError, False), (None, False)]
+)
+def test_a_daemon_that_proc_does_not_show(
+    error: type[OSError] | None, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As to anybody but root with hidepid=2."""
+
+    def kill(pid: int, number: int) -> None:
+        assert number == 0
+        if error:
+            raise error
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert observe._is_daemon(1 << 30) == runs
+
+
 def test_a_closed_folder_is_named_and_the_rest_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(_: object) -> list[str]:
         raise PermissionError(13, "Permission denied")
