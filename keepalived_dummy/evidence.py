@@ -33,6 +33,12 @@ from keepalived_dummy.observed import Network, Observation, Unseen
 ROOT = Path("/")
 _KEYS = ("arp_ignore", "arp_filter", "rp_filter")
 _USUAL_RULES = frozenset((0, 32766, 32767))  # ip-rule(8): those of every host
+# Either of the kernel's two may have rules, whichever of them plain iptables is.
+_IPTABLES = tuple(
+    (family, f"{name}{kind}")
+    for kind in ("", "-legacy")
+    for family, name in (("ip", "iptables"), ("ip6", "ip6tables"))
+)
 _TIMEOUT = 60.0
 _ROOT_ONLY = "only root may see it"
 
@@ -169,8 +175,8 @@ class _Looking:
             self.unseen.append(Unseen("nftables' ruleset", str(error)))
         if ruleset is None and (ROOT / "sys/module/nf_tables").exists():
             self.unseen.append(Unseen("nftables' ruleset", "nft is not there, or fails"))
-        for family, command in (("ip", "iptables-save"), ("ip6", "ip6tables-save")):
-            found += iptables.parse(_said(command) or "", family)
+        for family, tool in _IPTABLES:
+            found += iptables.parse(_said(f"{tool}-save") or "", family, tool)
         return tuple(found)
 
     def keepalived(self) -> tuple[tuple[int, ...] | None, frozenset[str] | None]:

@@ -32,8 +32,8 @@ class _Table:
     rules: dict[str, list[Rule]] = field(default_factory=dict)
 
 
-def parse(text: str, family: str) -> tuple[Chain, ...]:
-    """The chains that see a packet for this host; `family` is ip or ip6."""
+def parse(text: str, family: str, tool: str) -> tuple[Chain, ...]:
+    """The chains that see a packet for this host; `family` is ip or ip6, `tool` what changes them."""
     tables: dict[str, _Table] = {}
     table = _Table()
     for line in _QUOTED.sub(lambda quoted: quoted[0].replace("\n", " "), text).split("\n"):
@@ -46,7 +46,6 @@ def parse(text: str, family: str) -> tuple[Chain, ...]:
         elif line.startswith("-A "):
             words = shlex.split(line)
             table.rules.setdefault(words[1], []).append(_rule(words[2:], family))
-    tool = "iptables" if family == "ip" else "ip6tables"
     return tuple(
         Chain(
             family,

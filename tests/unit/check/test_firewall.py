@@ -194,7 +194,8 @@ def read(name: str) -> tuple[Chain, ...]:
     text = (HERE / name).read_text()
     if name.endswith(".nft.json"):
         return nft.parse(text)
-    return iptables.parse(text, "ip6" if name.endswith(".ip6tables") else "ip")
+    six = name.endswith(".ip6tables")
+    return iptables.parse(text, "ip6" if six else "ip", "ip6tables" if six else "iptables")
 
 
 def test_every_ruleset_is_judged() -> None:
@@ -252,7 +253,11 @@ def test_a_statement_that_is_text() -> None:
 )
 def test_a_rule_of_ip6tables(rule: str, accepted: bool | None) -> None:
     """Dropped by the policy of drop where it is not accepted; None: not told, and so not dropped either."""
-    chains = iptables.parse(f"*filter\n:INPUT DROP [0:0]\n-A INPUT {rule}\nCOMMIT\n", "ip6")
+    chains = iptables.parse(
+        f"*filter\n:INPUT DROP [0:0]\n-A INPUT {rule}\nCOMMIT\n", "ip6", "ip6tables"
+    )
     assert bool(dropping(chains, SOLICITATION)) == (accepted is False)
     surely = f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT {rule.replace('ACCEPT', 'DROP')}\nCOMMIT\n"
-    assert bool(dropping(iptables.parse(surely, "ip6"), SOLICITATION)) == (accepted is True)
+    assert bool(dropping(iptables.parse(surely, "ip6", "ip6tables"), SOLICITATION)) == (
+        accepted is True
+    )

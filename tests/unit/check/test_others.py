@@ -126,6 +126,22 @@ def test_a_closed_folder_is_named_and_the_rest_looked_at(monkeypatch: pytest.Mon
     assert whats == ["networkd's", "netplan's", "NetworkManager's"]
 
 
+def test_both_iptables_of_the_kernel_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """iptables-save of one says nothing of the other's rules but on standard error."""
+
+    def said(command: str, *_: str) -> str | None:
+        texts = {"nft": '{"nftables": []}', "ip6tables-legacy-save": "*filter\n:INPUT DROP [0:0]\n"}
+        return texts.get(command)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(evidence, "_said", said)
+    sources: Any = None
+    chains = evidence._Looking(sources, SEEN).chains()
+    assert [(one.tool, one.family, one.policy) for one in chains] == [
+        ("ip6tables-legacy", "ip6", "drop")
+    ]
+
+
 def test_modules(tmp_path: Path) -> None:
     folder = "lib/modules/6.1"
     write(tmp_path, f"{folder}/modules.builtin", "kernel/net/sched/cls_u32.ko\n")
