@@ -32,6 +32,7 @@ from keepalived_dummy import (
     wire,
 )
 from keepalived_dummy.assembly import Sources
+from keepalived_dummy.keepalived.stack import NO_MATCH
 from keepalived_dummy.netlink import AF_INET, AF_INET6
 from keepalived_dummy.observed import Network, Observation, Unseen
 from keepalived_dummy.state import VERSION
@@ -56,6 +57,7 @@ def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
     if not readable:
         unseen.append(Unseen(str(file), "only root may read it"))
         wanted = _as_the_daemon_knows(wanted)
+    unseen += unread(document)
     host = links.read()
     before = lastgood.uplinks(ROOT)
     found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
@@ -84,6 +86,13 @@ def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
         readable=readable,
         unseen=tuple(unseen),
     )
+
+
+def unread(document: keepalived.Document) -> Iterator[Unseen]:
+    """What of keepalived.conf could not be read, or not for what it says. That there is none is no matter."""
+    for one in document.problems:
+        if one.line and _DENIED not in one.message and not one.message.endswith(NO_MATCH):
+            yield Unseen(one.where, one.message)
 
 
 def _as_the_daemon_knows(wanted: config.Config) -> config.Config:

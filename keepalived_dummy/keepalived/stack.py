@@ -38,6 +38,9 @@ class OpenFile:
         return self.named.problem(f"{shown(self.path)}: {message}")
 
 
+NO_MATCH = "no file matches"  # of a pattern, which is no error to keepalived
+
+
 @dataclass
 class Stack:
     """Where the next line comes from; `contents` and `looked` are what is known so far."""
@@ -55,7 +58,7 @@ class Stack:
         found = find(self.files, folder, pattern)
         self.looked |= found.looked
         for missing in found.missing:
-            message = "no file matches" if wild(missing) else "there is no such file"
+            message = NO_MATCH if wild(missing) else "there is no such file"
             self.problems.append(OpenFile(missing, named, ()).problem(message))
         inside = (*self.open[-1].inside, self.open[-1].real) if self.open else ()
         if named and not named.top:

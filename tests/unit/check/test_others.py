@@ -13,8 +13,9 @@ from healthy import SEEN
 
 from keepalived_dummy import evidence, fronts, modules, netlink, observe, others
 from keepalived_dummy.facts import Front, Named
+from keepalived_dummy.keepalived import CONFIG, Memory, read_from
 from keepalived_dummy.netlink import attribute
-from keepalived_dummy.observed import Network
+from keepalived_dummy.observed import Network, Unseen
 from keepalived_dummy.wire import MARK, PREF
 
 
@@ -140,6 +141,22 @@ def test_both_iptables_of_the_kernel_are_looked_at(monkeypatch: pytest.MonkeyPat
     assert [(one.tool, one.family, one.policy) for one in chains] == [
         ("ip6tables-legacy", "ip6", "drop")
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("include vips.conf\n", ["vips.conf: there is no such file"]),
+        ("vrrp_instance A {\n", ["this brace is never closed"]),
+        ("include conf.d/*.conf\n", []),
+        ("", []),
+        (None, []),
+    ],
+)
+def test_what_of_keepalived_conf_is_not_read(text: str | None, why: list[str]) -> None:
+    path = str(CONFIG)
+    document = read_from(Memory({} if text is None else {path: text.encode()}), path)
+    assert list(observe.unread(document)) == [Unseen(f"{path}:1", one) for one in why]
 
 
 def test_modules(tmp_path: Path) -> None:
