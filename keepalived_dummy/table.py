@@ -225,6 +225,13 @@ def count(number: int, one: str, several: str = "") -> str:
     return f"{number} {one if number == 1 else several or one + 's'}"
 
 
+def plain(text: str) -> str:
+    """A line with what would steer a terminal written as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def _ago(seconds: float) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
@@ -236,7 +243,7 @@ def _ago(seconds: float) -> str:
 
 
 def _head(name: str, text: str, colour: str, style: Style) -> str:
-    return f"{style.paint(style.bullet, colour)} {name}  {style.paint(text, colour)}"
+    return f"{style.paint(style.bullet, colour)} {plain(name)}  {style.paint(plain(text), colour)}"
 
 
 def _row(label: str, text: str) -> Iterator[str]:
@@ -245,7 +252,7 @@ def _row(label: str, text: str) -> Iterator[str]:
 
 def _fold(text: str, first: str, rest: str) -> Iterator[str]:
     yield from textwrap.wrap(
-        text,
+        plain(text.replace("\n", " ")),
         WIDTH,
         initial_indent=first,
         subsequent_indent=rest,
@@ -277,7 +284,7 @@ def _aligned(
     rows: Iterable[tuple[tuple[str, ...], str]],
 ) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Each row with its cells under those of the others, and as it was."""
-    rows = list(rows)
+    rows = [(tuple(map(plain, cells)), colour) for cells, colour in rows]
     widths = [max(map(len, cells)) for cells in zip(*(cells for cells, _ in rows), strict=True)]
     for cells, colour in rows:
         text = "  ".join(f"{c:{w}}" for c, w in zip(cells, widths, strict=True))

@@ -138,6 +138,12 @@ def test_one_line_a_finding() -> None:
     assert check.lines((), HEALTHY) == ["OK 2 VIPs, 1 dummy, no hazard found"]
 
 
+def test_a_name_does_not_steer_the_terminal() -> None:
+    given = facts(dummy_up=False, dummy_name="\x1b[2Jx")
+    (line,) = check.lines(judge(given), given)[:1]
+    assert line.isprintable() and r"\x1b[2Jx is down" in line
+
+
 def strict() -> Any:
     """The schema without keys that it does not name."""
     made = copy.deepcopy(SCHEMA)

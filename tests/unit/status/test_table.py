@@ -37,6 +37,23 @@ def test_forms(name: str, made: Made) -> None:
     compare(f"{name}.brief", table.brief(seen))
 
 
+def test_nothing_that_was_read_steers_the_terminal() -> None:
+    """The daemon writes what it says of itself, and is not root; a name may be any bytes."""
+    evil = "\x1b]0;x\x07\x9b31m\u202e"
+    seen = assemble(hosts.sources(HOSTS["master"]))
+    seen = dataclasses.replace(
+        seen,
+        daemon=dataclasses.replace(seen.daemon, last=evil, heals={evil: 1}, problems=(evil,)),
+        dummies=tuple(dataclasses.replace(one, name=evil, path=evil) for one in seen.dummies),
+        vips=tuple(dataclasses.replace(one, device=evil, instance=evil) for one in seen.vips),
+        instances=tuple(dataclasses.replace(one, name=evil) for one in seen.instances),
+        uplinks=tuple(dataclasses.replace(one, name=evil) for one in seen.uplinks),
+    )
+    for text in (table.table(seen), table.brief(seen)):
+        assert text.replace("\n", "").isprintable()
+        assert r"\x1b]0;x\x07\x9b31m\u202e" in text
+
+
 @pytest.mark.parametrize(("name", "made"), HOSTS.items(), ids=HOSTS)
 def test_lines_are_of_80_columns_and_colours_change_no_word(name: str, made: Made) -> None:
     seen = assemble(hosts.sources(made))
