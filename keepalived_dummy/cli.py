@@ -300,6 +300,12 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         complain(str(error))
         return 1
+    except KeyboardInterrupt:  # as it would end without Python, which tells of it by a traceback
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

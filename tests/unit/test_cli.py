@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,18 @@ def test_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     ran = run_module("-m", "keepalived_dummy", "generate", "--root", tmp_path, stdout=writing)
     os.close(writing)
     assert (ran.returncode, ran.stderr) == (1, "")
+
+
+def test_an_interrupt_is_no_traceback() -> None:
+    """^C is what most will say to `Go on?`."""
+    script = (
+        "import signal\n"
+        "from keepalived_dummy import cli\n"
+        "cli.run_status = lambda _: signal.raise_signal(signal.SIGINT)\n"
+        "cli.main(['status'])\n"
+    )
+    ran = run_module("-c", script)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_name_that_is_no_utf8_is_said(tmp_path: Path) -> None:
