@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import guest
@@ -284,15 +284,14 @@ CELLS: tuple[tuple[Callable[[Testbed, bool], dict[str, Any]], bool], ...] = (
 )
 
 
-def run_all(bed: Testbed) -> list[dict[str, Any]]:
+def run_all(bed: Testbed) -> Iterator[dict[str, Any]]:
     """All cells, one by one; one that can't be run says why in `wrong`."""
-    made = []
     for cell, whole in CELLS:
         say(f"cell: {cell.__name__}, {'whole' if whole else 'a piece out'}")
         try:
-            made.append(cell(bed, whole))
+            made = cell(bed, whole)
         except (RuntimeError, ValueError, OSError) as error:
-            made.append({"cell": cell.__name__, "wrong": str(error)})
+            made = {"cell": cell.__name__, "wrong": str(error)}
             bed.close()
-        say(f"  {made[-1]}")
-    return made
+        say(f"  {made}")
+        yield made

@@ -278,7 +278,9 @@ def main() -> int:
                 result["rows"].append(made)
                 save(args.results, result)
         if not (args.short or args.decisive):
-            result["cells"] = cells.run_all(bed)
+            for cell in cells.run_all(bed):
+                result["cells"].append(cell)
+                save(args.results, result)
         result["error"] = ""
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         result["error"] = str(error)
