@@ -184,13 +184,22 @@ def test_a_reload_that_goes_on_is_waited_for(begin: Callable[[str], Run]) -> Non
     await_("it is made to last", lambda: KEPT in run.batches.read_text())
 
 
+def is_free(lock: Path) -> bool:
+    with lock.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 def test_the_guard_has_neither_lock_nor_terminal(begin: Callable[[str], Run]) -> None:
     run = begin("before")
     run.signal(signal.SIGKILL)
     assert os.read(run.out, 1) == b""
-    lock = os.open(run.lock, os.O_RDWR)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.close(lock)
+    await_(
+        "the lock is free", lambda: is_free(run.lock)
+    )  # the kernel closes it after standard output
     pid = int(run.guard.read_text())
     assert os.getsid(pid) == pid
     for number in guard.SIGNALS:
