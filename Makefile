@@ -22,7 +22,7 @@ BUILD_PACKAGES := build-essential debhelper devscripts dh-python dpkg-dev git li
 	python3-all python3-hypothesis python3-jinja2 python3-jsonschema python3-prometheus-client python3-pyroute2 \
 	python3-pytest python3-setuptools systemd
 LINT_PACKAGES := python3-venv shellcheck
-UNIT_PACKAGES := man-db mandoc python3-stdeb python3-yaml zsh
+UNIT_PACKAGES := bash-completion man-db mandoc python3-stdeb python3-yaml zsh
 REPRODUCIBLE_PACKAGES := disorderfs faketime locales-all reprotest
 REPO_PACKAGES := gpg gpg-agent reprepro
 FLEET_PACKAGES := dpkg-dev iputils-ping openssh-client
