@@ -82,7 +82,8 @@ def write(path: Path, content: bytes) -> None:
     """Put a file in place whole: temporary file, fsync, rename. Readable by all, as networkd needs."""
     temporary = path.parent / f"{_TEMPORARY}{os.getpid()}.tmp"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        temporary.unlink(missing_ok=True)  # never written through: the folder may be the daemon's
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         with open(descriptor, "wb") as file:
             os.fchmod(file.fileno(), 0o644)  # whatever the umask
             file.write(content)

@@ -51,6 +51,16 @@ def test_write_replaces_a_link_not_its_target(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["90-x.netdev", "target"]
 
 
+def test_write_follows_no_link_at_its_temporary_name(tmp_path: Path) -> None:
+    """/run/keepalived-dummy is the unprivileged daemon's, and root's `apply` writes there."""
+    theirs, path = tmp_path / "theirs", tmp_path / "confs.json"
+    theirs.write_bytes(b"theirs")
+    (tmp_path / f".keepalived-dummy-{os.getpid()}.tmp").symlink_to(theirs)
+    files.write(path, CONTENT)
+    assert (path.read_bytes(), theirs.read_bytes()) == (CONTENT, b"theirs")
+    assert sorted(os.listdir(tmp_path)) == ["confs.json", "theirs"]
+
+
 @pytest.mark.parametrize(
     ("kind", "ours", "mask"),
     [
