@@ -8,6 +8,7 @@ import struct
 from typing import NamedTuple
 
 from keepalived_dummy.netlink import (
+    ACK,
     AF_INET,
     AF_INET6,
     CREATE,
@@ -164,6 +165,11 @@ def set_alias(name: str, alias: str) -> bytes:
 def set_mac(index: int, mac: bytes) -> bytes:
     """Sets a link's MAC; to the one it has, it makes the kernel announce the link's addresses (arp_notify)."""
     return message(RTM_NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0) + attribute(_IFLA_ADDRESS, mac))
+
+
+def delete_link(index: int) -> bytes:
+    """Removes a link; the kernel answers."""
+    return message(RTM_DELLINK, ACK, _LINK.pack(0, 0, index, 0, 0))
 
 
 def delete_address(a: Address) -> bytes:

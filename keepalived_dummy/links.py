@@ -87,8 +87,16 @@ class Changer:
 
         return IPRoute()
 
+    def delete(self, index: int) -> None:
+        """One RTM_DELLINK. OSError with the kernel's errno where it refuses.
+
+        Not by pyroute2, which before 0.6.10 (Ubuntu 22.04) bears a flag that Linux 5.19 and later refuse there.
+        """
+        with kernel.open_dump_socket() as sock:
+            kernel.dump(sock, interfaces.delete_link(index))
+
     def link(self, command: str, **what: Any) -> None:
-        """One RTM_NEWLINK or RTM_DELLINK. OSError with the kernel's errno where it refuses."""
+        """One RTM_NEWLINK. OSError with the kernel's errno where it refuses."""
         try:
             self._ipr.link(command, **what)
         except (
@@ -221,5 +229,9 @@ def _remove(change: Changer, host: Host, link: Link, result: Result) -> None:
             f"{link.name}: no conf asks for it any more, but it holds {', '.join(held)}; it stays"
         )
         return
-    change.link("del", index=link.ifindex)
-    result.changed.append(f"{link.name}: removed")
+    try:
+        change.delete(link.ifindex)
+    except OSError as error:
+        result.problems.append(Problem(link.name, 0, f"cannot be removed: {error.strerror}"))
+    else:
+        result.changed.append(f"{link.name}: removed")
