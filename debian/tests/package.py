@@ -20,6 +20,8 @@ UNITS = (
     "keepalived-dummy-generator.service",
     "keepalived-dummy-generator.path",
 )
+TIMER = "keepalived-dummy-metrics.timer"  # not enabled, but an admin may have started it
+METRICS = Path("/var/lib/prometheus/node-exporter/keepalived-dummy.prom")
 STEMS = ("keepalived", "second")
 POLICY = Path("/usr/sbin/policy-rc.d")
 
@@ -88,6 +90,7 @@ def networkd_said(start: str) -> list[str]:
 @check(without=f"sed -i '2i systemctl restart keepalived' {INFO}.prerm", back="true")
 def upgrade_with_a_vip_live() -> None:
     """The link and the VIP stay, nothing but our own service is restarted."""
+    run(f"systemctl start {TIMER}")
     before, start = runs(), host.cursor()
     with host.watching() as seen:
         run(f"dpkg -i {UPGRADE}")
@@ -96,12 +99,14 @@ def upgrade_with_a_vip_live() -> None:
     assert runs() == before, f"{before} became {runs()}"
     assert not networkd_said(start), networkd_said(start)
     assert seen.untouched(), seen
-    host.wait_for("our units are active", lambda: all(map(host.is_active, UNITS)))
+    host.wait_for("our units are active", lambda: all(map(host.is_active, (*UNITS, TIMER))))
 
 
 @check(*edited("links.py", "held := host.held(link)", "held := ()"))
 def remove_with_a_vip_live() -> None:
-    """The link stays with its VIP, reachable, and the removal says so."""
+    """The link stays with its VIP, reachable, and the removal says so; metrics that would be shown for ever go."""
+    host.write(METRICS, "")
+    run(f"systemctl start {TIMER}")
     before = runs()
     with host.watching() as seen:
         said = run("dpkg -r keepalived-dummy")
@@ -116,6 +121,8 @@ def remove_with_a_vip_live() -> None:
     assert host.generated() == {"05-keepalived.network"}, host.generated()
     assert not seen.lost, seen
     assert not seen.transitions, seen
+    assert not METRICS.exists()
+    assert not host.is_active(TIMER)
     assert host.holds(VIP)
     assert host.reachable()
 

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""The maintainer scripts, as far as they can be tried without an installation; debian/tests/package.py has the rest."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parents[3]
+TIMER = "keepalived-dummy-metrics.timer"
+
+
+def postrm(root: Path, action: str) -> None:
+    """Run the postrm as dpkg does for a system under `root`."""
+    script = TREE / "debian/keepalived-dummy.postrm"
+    subprocess.run(["sh", script, action], env={**os.environ, "DPKG_ROOT": str(root)}, check=True)
+
+
+def touch(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_timer_that_runs_goes_on_after_an_upgrade_and_ends_with_a_removal(tmp_path: Path) -> None:
+    shutil.copytree(TREE / "debian", tmp_path / "debian", ignore=shutil.ignore_patterns("tests"))
+    shutil.copytree(TREE / "lib/systemd", tmp_path / "debian/keepalived-dummy/usr/lib/systemd")
+    for command in ("make -s -f debian/rules override_dh_installsystemd", "dh_installdeb"):
+        subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    done = {
+        path.name: re.findall(rf"deb-systemd-invoke (\S+) .*\b{TIMER}", joined(path))
+        for path in (tmp_path / "debian/keepalived-dummy/DEBIAN").iterdir()
+    }
+    assert done == {"postinst": ["try-restart"], "prerm": ["stop"], "postrm": []}
+
+
+def joined(path: Path) -> str:
+    """A script with the lines that go on in the next joined."""
+    return path.read_text().replace("\\\n", "")
+
+
+def test_a_removal_takes_the_metrics_away(tmp_path: Path) -> None:
+    """Prometheus' collector would show for ever what was held last."""
+    folder = tmp_path / "var/lib/prometheus/node-exporter"
+    for name in ("keepalived-dummy.prom", "keepalived-dummy.prom.new", "apt.prom"):
+        touch(folder / name)
+    postrm(tmp_path, "upgrade")
+    assert len(os.listdir(folder)) == 3
+    postrm(tmp_path, "remove")
+    assert os.listdir(folder) == ["apt.prom"]
