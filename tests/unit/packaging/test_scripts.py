@@ -9,6 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from keepalived_dummy import config, foreign, units
+
 TREE = Path(__file__).resolve().parents[3]
 TIMER = "keepalived-dummy-metrics.timer"
 
@@ -40,6 +42,23 @@ def test_a_timer_that_runs_goes_on_after_an_upgrade_and_ends_with_a_removal(tmp_
 def joined(path: Path) -> str:
     """A script with the lines that go on in the next joined."""
     return path.read_text().replace("\\\n", "")
+
+
+def test_a_purge_leaves_what_keeps_networkd_from_a_dummy_that_stays(tmp_path: Path) -> None:
+    """`apt purge` with a VIP live is a removal and a purge at once; a catch-all would have the VIP dropped."""
+    folder = tmp_path / units.FOLDER
+    touch(tmp_path / "sys/class/net/held0/ifindex")
+    for stem in ("held", "gone"):
+        dummy = config.Dummy(stem, f"/etc/keepalived-dummy.d/{stem}.conf", f"{stem}0")
+        for name, content in units.render(dummy).items():
+            touch(folder / name, content.decode())
+    drop_in = touch(tmp_path / foreign.PATH, foreign.render(["ManageForeignRoutes"]).decode())
+    theirs = touch(folder / "90-theirs.netdev", "[NetDev]\n")
+    postrm(tmp_path, "remove")
+    assert len(os.listdir(folder)) == 5
+    postrm(tmp_path, "purge")
+    assert sorted(os.listdir(folder)) == ["05-held.network", theirs.name]
+    assert not drop_in.exists()
 
 
 def test_a_removal_takes_the_metrics_away(tmp_path: Path) -> None:
