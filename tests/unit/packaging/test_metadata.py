@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tomllib
 
 import keepalived_dummy
 
@@ -75,6 +76,12 @@ def test_python_dependencies_are_there_for_the_tests_of_the_build(
     # The man pages are made with jinja2, also where no test is run.
     wanted = {"python3-jinja2", "python3-pyroute2 <!nocheck>"}
     assert wanted <= relations(maintained[0]["build-depends"])
+
+
+def test_the_oldest_python_is_the_code_s(maintained: tuple[Fields, Fields]) -> None:
+    """dh_python3 makes no dependency of requires-python, but of this field."""
+    project = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
+    assert maintained[0]["x-python3-version"].strip() == project["requires-python"]
 
 
 def test_name_and_section_are_the_derived_ones(
