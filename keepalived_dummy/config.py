@@ -8,6 +8,7 @@ an admin wants all errors of all files at once, each with its line.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from keepalived_dummy import files
 from keepalived_dummy.errors import Problem
 
 # Where confs are looked for; a basename found in an earlier folder hides it in the later ones.
@@ -24,6 +26,9 @@ DEFAULT_STEM = "keepalived"
 DEFAULT_NAME = "keepalived0"
 TAKEN = "has already"  # in the problem of a second conf of one name
 MAX_UPLINKS = 8  # the wire has a filter with four actions for each, and the kernel takes 32
+MAX_BYTES = (
+    1 << 20
+)  # each line of what is no conf would be a problem, and all of them one answer to the daemon
 MAX_STEM = 200  # bytes: it is kept in the link's alias, of which the kernel takes 256
 
 
@@ -320,7 +325,10 @@ def _read(path: Path) -> bytes:
     """The bytes of a conf; none for a link to /dev/null, which masks as a file of zero bytes does."""
     if path.is_symlink() and os.readlink(path) == "/dev/null":
         return b""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+    with open(path, "rb", opener=files.at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(0, "it is no regular file")
-        return file.read()
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_BYTES} bytes")
+    return data

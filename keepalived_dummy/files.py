@@ -36,6 +36,11 @@ def lock(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def at_once(name: str, flags: int) -> int:
+    """An opener for open() that waits for nobody at the other end of a pipe."""
+    return os.open(name, flags | os.O_NONBLOCK)
+
+
 def touch(path: Path) -> None:
     """Make an empty file, unless something is there; never through a link."""
     with contextlib.suppress(FileExistsError):

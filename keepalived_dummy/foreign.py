@@ -57,7 +57,9 @@ def wanted(root: Path, config: Config) -> DropIn | None:
     if not all(dummy.foreign_routes for dummy in config.dummies):
         return None
     try:
-        text = (root / CONFIG).read_bytes()
+        # keepalived reads no pipe, and waiting for its other end would hold up the boot.
+        with open(root / CONFIG, "rb", opener=files.at_once) as file:
+            text = file.read() or b""
     except FileNotFoundError:
         return None
     if not _HINT.search(text):

@@ -279,16 +279,19 @@ def test_load_names_what_it_cannot_read(tmp_path: Path) -> None:
     (folder / f"{201 * 'x'}.conf").touch()
     (folder / "loop.conf").symlink_to("loop.conf")
     os.mkfifo(folder / "fifo.conf")
+    with (folder / "image.conf").open("wb") as image:
+        image.truncate(1 << 40)  # bytes, of which none is on the disk
     loaded = config.load(tmp_path)
     assert loaded.dummies == ()
     assert (loaded.masked, loaded.bad, loaded.partial) == (
         frozenset(),
-        frozenset({"fifo", "loop"}),
+        frozenset({"fifo", "image", "loop"}),
         False,
     )
     wanted = "wanted: printable UTF-8 of at most 200 bytes"
     assert [str(problem) for problem in loaded.problems] == [
         "/run/keepalived-dummy.d/fifo.conf: cannot be read: it is no regular file",
+        "/run/keepalived-dummy.d/image.conf: cannot be read: it has more than 1048576 bytes",
         "/run/keepalived-dummy.d/loop.conf: cannot be read: Too many levels of symbolic links",
         f"/run/keepalived-dummy.d: file name '{201 * 'x'}.conf', {wanted}",
         f"/run/keepalived-dummy.d: file name '\\udcff.conf', {wanted}",

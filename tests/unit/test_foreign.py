@@ -114,6 +114,16 @@ def test_unreadable_keepalived_conf_changes_nothing(
     assert (tmp_path / foreign.PATH).read_bytes() == before
 
 
+def test_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    conf(tmp_path, "")
+    (tmp_path / foreign.CONFIG).unlink()
+    os.mkfifo(tmp_path / foreign.CONFIG)
+    assert foreign.wanted(tmp_path, Config()) is None
+    writer = os.open(tmp_path / foreign.CONFIG, os.O_RDWR)  # and says nothing
+    assert foreign.wanted(tmp_path, Config()) is None
+    os.close(writer)
+
+
 def test_remove_takes_ours_alone(tmp_path: Path) -> None:
     assert foreign.remove(tmp_path) == foreign.Result()
     path = tmp_path / foreign.PATH
