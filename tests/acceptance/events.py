@@ -48,7 +48,8 @@ def _networkd_is(state: str) -> bool:
 def _kill_networkd() -> None:
     before = _networkd_pid()
     run("systemctl kill -s KILL systemd-networkd")
-    wait_for("networkd is back", lambda: _networkd_is("active") and _networkd_pid() != before)
+    # systemd 262 has it queued ("auto-restart-queued") for half a minute and more.
+    wait_for("networkd is back", lambda: _networkd_is("active") and _networkd_pid() != before, 120)
 
 
 def _networkd_pid() -> str:
