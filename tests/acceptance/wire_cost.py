@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 """What the wire costs: the uplink's throughput with and without its filters, and a flood of solicitations.
 
-usage: wire_cost.py [--rounds N] [--seconds N] --results FOLDER      in a guest, as root, with the package installed
+usage: wire_cost.py [--rounds N] [--pairs N] [--seconds N] --results FOLDER      in a guest, as root, with the package installed
        wire_cost.py --table JSON                                     anywhere: the table of a result, as Markdown
 
-Throughput: UDP packets of 16 bytes (iperf3 -l 16) from the LAN into the uplink as fast as they go, both families,
-with the wire and without it in turn, the order turned round in every round. On a veth the sender's processor
-receives too, so what a filter costs is missing from what is sent.
+Throughput: a stream by iperf3 from the LAN into the uplink as fast as it goes, TCP and UDP packets of 16 bytes, both
+families, while the uplink's filters go and come every half second; the order turned round in every pair. What counts is
+the median of the pairs' ratios: a machine that is busy with other things moves both halves of a pair alike.
 
 Flood: multicast solicitations from a ring of prepared frames (packet(7), PACKET_TX_RING), as fast as the kernel
 takes them, for a VIP and for an address of the uplink itself, in turn. Meanwhile a client whose neighbour cache is
@@ -35,49 +35,82 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "debian" / "tests")
 
 FAMILIES = ("IPv4", "IPv6")
 MOST_OFF = 2.0  # per cent of the throughput
+SLICE = 0.5  # seconds
+STREAMS = {"TCP": (), "UDP packets of 16 bytes": ("-u", "-b", "0", "-l", "16")}
 PORT = 5201
 _SOL_PACKET, _PACKET_TX_RING, _PACKET_QDISC_BYPASS = 263, 13, 20
 _FRAME, _FRAMES = 256, 1024
 _HEADER, _SEND_REQUEST = struct.Struct("=LII"), 1  # tpacket_hdr's tp_status, tp_len, tp_snaplen
 
 
-def packets(target: str, seconds: float) -> int:
-    """How many packets a client in the LAN got sent into the uplink."""
+def received() -> tuple[float, int]:
+    """The time, and the bytes that the uplink has received."""
     from wire_lan import A
 
-    words = ["ip", "netns", "exec", A.ns, "iperf3", "-J", "-u", "-b", "0", "-l", "16"]
-    ran = subprocess.run(
-        [*words, "-t", str(seconds), "-c", target],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=seconds + 60,
-    )
-    total: int = json.loads(ran.stdout)["end"]["sum"]["packets"]
-    return total
+    return time.monotonic(), int(Path(f"/sys/class/net/{A.uplink}/statistics/rx_bytes").read_text())
+
+
+def rate(seconds: float) -> int:
+    """Bytes a second into the uplink."""
+    start, before = received()
+    time.sleep(seconds)
+    end, after = received()
+    return round((after - before) / (end - start))
+
+
+def filters() -> tuple[list[str], list[str]]:
+    """Batches for tc that put the uplink's filters there, and that take them away."""
+    from host import run
+    from wire_lan import A
+
+    mark = f"filter add dev {A.uplink} ingress pref "
+    put = [line for line in run("keepalived-dummy wire").splitlines() if line.startswith(mark)]
+    assert len(put) == 2, put
+    prefs = [line[len(mark) :].split()[0] for line in put]
+    return put, [f"filter delete dev {A.uplink} ingress pref {pref}" for pref in prefs]
+
+
+def set_to(batch: list[str], there: int) -> None:
+    """Run a batch, and see that as many filters of ours are there then."""
+    from host import run
+    from wire_lan import A
+
+    subprocess.run(["tc", "-batch", "-"], input="\n".join(batch) + "\n", text=True, check=True)
+    found = run(f"tc filter show dev {A.uplink} ingress").count("cookie 6b646d79")
+    assert found == there, found
 
 
 def measure_throughput(rounds: int, seconds: float) -> dict[str, dict[str, list[int]]]:
-    """Packets sent, by family and state, a number a round."""
-    from host import run
-    from wire_lan import DUMMY, A, apply, conf
+    """Bytes a second by stream and state, a number a round: one stream runs through all rounds."""
+    from wire_lan import A
 
-    found: dict[str, dict[str, list[int]]] = {f: {"without": [], "with": []} for f in FAMILIES}
+    put, take = filters()
+    found: dict[str, dict[str, list[int]]] = {}
     server = subprocess.Popen(["iperf3", "-s", "-p", str(PORT)], stdout=subprocess.DEVNULL)
     try:
         time.sleep(1)
-        for number in range(rounds):
-            states = ("without", "with") if number % 2 else ("with", "without")
-            for state in states:
-                conf(DUMMY, f"Name={A.uplink}", f"Wire={'yes' if state == 'with' else 'no'}")
-                apply()
-                there = run(f"tc filter show dev {A.uplink} ingress").count("cookie 6b646d79")
-                assert there == (2 if state == "with" else 0)
-                for family, target in zip(FAMILIES, (A.ip4(5), A.ip6("5")), strict=True):
-                    found[family][state].append(packets(target, seconds))
-                    print(
-                        f"round {number}: {family} {state}: {found[family][state][-1]}", flush=True
-                    )
+        for family, target in zip(FAMILIES, (A.ip4(5), A.ip6("5")), strict=True):
+            for kind, words in STREAMS.items():
+                values = found.setdefault(f"{family}, {kind}", {"without": [], "with": []})
+                client = subprocess.Popen(
+                    ["ip", "netns", "exec", A.ns, "iperf3", "-t", "3600", *words, "-c", target],
+                    stdout=subprocess.DEVNULL,
+                )
+                try:
+                    time.sleep(2)
+                    for number in range(rounds):
+                        for state in sorted(values, reverse=number % 2 == 1):
+                            if state != "with":
+                                set_to(take, 0)
+                            values[state].append(rate(seconds))
+                            if state != "with":
+                                set_to(put, 2)
+                    assert client.poll() is None, "the stream ended before its time"
+                finally:
+                    client.terminate()
+                    client.wait()
+                print(f"{family}, {kind}: {off(values):.2f}% off in {rounds} rounds", flush=True)
+                time.sleep(1)
     finally:
         server.terminate()
         server.wait()
@@ -195,7 +228,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def measure(rounds: int, seconds: float) -> dict[str, Any]:
+def measure(rounds: int, pairs: int, seconds: float) -> dict[str, Any]:
     """Everything, in one run."""
     from host import run
     from wire_lan import A, leave, one_lan, wired
@@ -207,7 +240,7 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": versions(),
             "seconds": seconds,
-            "throughput": measure_throughput(rounds, seconds),
+            "throughput": measure_throughput(pairs, SLICE),
             "flood": measure_flood(rounds, seconds),
         }
         assert " 0% packet loss" in run(f"ip netns exec {A.ns} ping -c 3 -i 0.2 {A.vip6}")
@@ -226,16 +259,17 @@ def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
     about = result["versions"]
     seconds = result["seconds"]
-    rounds = len(result["throughput"]["IPv4"]["with"])
+    rounds = len(result["flood"]["VIP"])
+    pairs = len(result["throughput"]["IPv4, TCP"]["with"])
     lines = [
         "# What the wire costs",
         "",
         f"{result['date']}, {about['suite']}, kernel {about['kernel']}, {about['processors']} emulated"
-        f" processors; {rounds} rounds in turn, medians. Made by tests/acceptance/wire_cost.py.",
+        f" processors; {pairs} pairs of throughput, {rounds} rounds of floods in turn, medians. Made by tests/acceptance/wire_cost.py.",
         "",
-        f"UDP packets of 16 bytes into the uplink in {seconds:g} s:",
+        "Into the uplink, bytes a second as the NIC counts them:",
         "",
-        "| family | without the wire | with it | off (median of paired rounds) |",
+        "| stream | without the filters | with them | off (median of the pairs) |",
         "|---|---|---|---|",
     ]
     for family, values in result["throughput"].items():
@@ -266,6 +300,7 @@ def table(result: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="What the wire costs.")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=3)
     do = parser.add_mutually_exclusive_group(required=True)
     do.add_argument("--results", type=Path, metavar="FOLDER")
@@ -274,7 +309,7 @@ def main() -> int:
     if options.table:
         print(table(json.loads(options.table.read_text())), end="")
         return 0
-    result = measure(options.rounds, options.seconds)
+    result = measure(options.rounds, options.pairs, options.seconds)
     (options.results / "wire_cost.json").write_text(json.dumps(result, indent=1) + "\n")
     print(table(result), end="")
     answered = result["flood"]["VIP"] + result["flood"]["own"]
