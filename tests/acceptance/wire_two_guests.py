@@ -69,6 +69,7 @@ def node(deb: str) -> int:
         if word == "give up":
             run("systemctl stop keepalived-dummy")
             wait_for("given up", lambda: not any(members()), 30)
+        print(f"at the word: {word}\n{run(f'ip maddress show dev {NIC}')}", flush=True)
         ears.sendto(b"done", where)
     return 0
 
@@ -120,7 +121,7 @@ def client() -> int:
             for vip in VIPS6:
                 answers = nd_answers(tap, Ask(f"{NET6}1", vip), 5)
                 print(f"memberships {phase}: {len(answers)} answers for {vip}", flush=True)
-                assert len(answers) == wanted, [frame.summary() for frame in tap.seen]
+                assert len(answers) == wanted, [a.show(dump=True) for a in answers]
                 for answer in answers:
                     judge_advertisement(answer, mac, vip, solicited=1)
             answers = arp_answers(tap, f"{NET4}1", VIP4, 5)
