@@ -32,7 +32,6 @@ from keepalived_dummy import (
     wire,
 )
 from keepalived_dummy.assembly import Sources
-from keepalived_dummy.keepalived.stack import NO_MATCH
 from keepalived_dummy.netlink import AF_INET, AF_INET6
 from keepalived_dummy.observed import Network, Observation, Unseen
 from keepalived_dummy.state import VERSION
@@ -90,8 +89,8 @@ def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
 
 def unread(document: keepalived.Document) -> Iterator[Unseen]:
     """What of keepalived.conf could not be read, or not for what it says. That there is none is no matter."""
-    for one in document.problems:
-        if one.line and _DENIED not in one.message and not one.message.endswith(NO_MATCH):
+    for one in document.errors:
+        if one.line and _DENIED not in one.message:
             yield Unseen(one.where, one.message)
 
 

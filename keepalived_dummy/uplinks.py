@@ -54,13 +54,13 @@ def resolve(
         dummy.name: dummy.uplinks or uplinks_of(document, dummy.name) for dummy in config.dummies
     }
     lost = {name: (before or {}).get(name, ()) for name in names if not names[name]}
-    kept = {name: found for name, found in lost.items() if found and document.problems}
+    kept = {name: found for name, found in lost.items() if found and document.errors}
     names |= kept
     joints: list[Joint] = []
     waiting: list[str] = []
     problems: list[Problem] = []
     for name, found in kept.items():
-        why = f"keepalived.conf names no uplink any more: {document.problems[0]}"
+        why = f"keepalived.conf names no uplink any more: {document.errors[0]}"
         waiting.append(f"{name}: {why}; until that is mended it stays {', '.join(found)}")
     for dummy in config.dummies:
         waiting += _waiting(dummy, names[dummy.name], document, links)

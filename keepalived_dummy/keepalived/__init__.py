@@ -13,6 +13,7 @@ from keepalived_dummy.keepalived.document import Statement, Word
 from keepalived_dummy.keepalived.includes import Files, Memory
 from keepalived_dummy.keepalived.model import Address, Instance, Model, Option, SyncGroup, model
 from keepalived_dummy.keepalived.reader import Reader
+from keepalived_dummy.keepalived.stack import NO_MATCH
 from keepalived_dummy.keepalived.tokens import Kind, Token, tokenize
 
 __all__ = [
@@ -53,6 +54,11 @@ class Document:
     problems: tuple[Problem, ...]
     looked: frozenset[str] = field(repr=False)
     model: Model = field(repr=False)
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that can hide something: a pattern that no file matches does not."""
+        return tuple(one for one in self.problems if not one.message.endswith(NO_MATCH))
 
     def tokens(self, path: str) -> Iterator[Token]:
         """The tokens of one of the files; joined they give its bytes back."""

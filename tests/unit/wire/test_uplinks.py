@@ -149,9 +149,12 @@ def test_a_bad_keepalived_conf_takes_no_wire_down(text: str | None, why: str) ->
     assert said.endswith("it stays ens3")
 
 
-def test_a_keepalived_conf_that_is_well_is_believed() -> None:
+@pytest.mark.parametrize(
+    "more", ["", "include /etc/keepalived/conf.d/*.conf\n"], ids=["", "a pattern of no file"]
+)
+def test_a_keepalived_conf_that_is_well_is_believed(more: str) -> None:
     before = found(WELL)
-    text = WELL.replace(" dev keepalived0", "")
+    text = more + WELL.replace(" dev keepalived0", "")
     result = resolve(Config(dummies=(DEFAULT,)), document(text), LINKS, (), before.names)
     assert (wired(result), result.names) == ([], {"keepalived0": ()})
 
