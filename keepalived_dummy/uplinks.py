@@ -48,13 +48,15 @@ def resolve(
     """The uplinks of every dummy, and the joints of those with Wire=yes whose ends are there.
 
     `before`: those that were found the last time, for what a bad keepalived.conf does not tell: a brace that is
-    missing in it, or that it is moved away for a moment, is nothing to keepalived as long as that is not reloaded.
+    missing in it is nothing to keepalived as long as that is not reloaded. One that is not there names none.
     """
     names = {
         dummy.name: dummy.uplinks or uplinks_of(document, dummy.name) for dummy in config.dummies
     }
     lost = {name: (before or {}).get(name, ()) for name in names if not names[name]}
-    kept = {name: found for name, found in lost.items() if found and document.errors}
+    kept = {
+        name: found for name, found in lost.items() if found and document.files and document.errors
+    }
     names |= kept
     joints: list[Joint] = []
     waiting: list[str] = []

@@ -128,25 +128,22 @@ def test_no_uplink_yet_is_said_and_no_error(text: str, said: str) -> None:
 WELL = "global_defs {\n}\n" + INSTANCE % ("A", "ens3", "keepalived0")
 
 
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        (WELL.replace("{\n}\n", "{\n", 1), "keepalived.conf:1: this brace is never closed"),
-        (None, "there is no such file"),
-    ],
-    ids=["a brace is missing", "it is moved away"],
-)
-def test_a_bad_keepalived_conf_takes_no_wire_down(text: str | None, why: str) -> None:
+def test_a_bad_keepalived_conf_takes_no_wire_down() -> None:
     """keepalived itself, which is not reloaded yet, goes on with what it has."""
     before = found(WELL)
-    files = {} if text is None else {str(CONFIG): text.encode()}
-    bad = read_from(Memory(files), str(CONFIG))
+    bad = document(WELL.replace("{\n}\n", "{\n", 1))
     result = resolve(Config(dummies=(DEFAULT,)), bad, LINKS, (), before.names)
     assert (wired(result), result.names) == (wired(before), before.names)
     (said,) = result.waiting
     assert said.startswith("keepalived0: ")
-    assert why in said
+    assert "keepalived.conf:1: this brace is never closed" in said
     assert said.endswith("it stays ens3")
+
+
+def test_no_keepalived_conf_names_no_uplink() -> None:
+    none = read_from(Memory({}), str(CONFIG))
+    result = resolve(Config(dummies=(DEFAULT,)), none, LINKS, (), found(WELL).names)
+    assert (wired(result), result.names) == ([], {"keepalived0": ()})
 
 
 @pytest.mark.parametrize(
