@@ -89,8 +89,7 @@ def show() -> tuple[str, list[str]]:
     """The whole wire as a script, were there none yet, and what keeps a dummy from being wired."""
     host = links.read()
     wanted = config.load(ROOT)
-    document, before = keepalived.read(), lastgood.uplinks(ROOT)
-    found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
+    found = _resolve(wanted, keepalived.read(), host)
     made = wire.render(found.joints, sysctls.silent(found.every))
     return made.script, [*map(str, found.problems), *found.waiting]
 
@@ -139,12 +138,19 @@ def _way_out(family: int) -> Iterator[routes.Route]:
                     yield route
 
 
+def _resolve(
+    wanted: config.Config, document: keepalived.Document, host: links.Host
+) -> uplinks.Uplinks:
+    """The uplinks as they are now, and as the last pass knew them where keepalived.conf is bad."""
+    before = lastgood.uplinks(ROOT)
+    return uplinks.resolve(wanted, document, host.links, host.addresses, before)
+
+
 def _wire(wanted: config.Config, result: Result) -> None:
     """Wire the dummies, and have those that were rewired announced again."""
     document = keepalived.read()
     host = links.read()
-    before = lastgood.uplinks(ROOT)
-    found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
+    found = _resolve(wanted, document, host)
     result.notes += found.waiting
     result.problems += map(str, found.problems)
     made = wire.render(found.joints, sysctls.silent(found.every))

@@ -53,12 +53,12 @@ def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
     document = keepalived.read(file)
     readable = not any(_DENIED in problem.message for problem in document.problems)
     wanted = lastgood.known(ROOT, config.load(ROOT))
+    before = lastgood.uplinks(ROOT)
     if not readable:
         unseen.append(Unseen(str(file), "only root may read it"))
-        wanted = _as_the_daemon_knows(wanted)
+        wanted = _with_uplinks(wanted, before)
     unseen += unread(document)
     host = links.read()
-    before = lastgood.uplinks(ROOT)
     found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
     report = _report()
     pid = service.find().pid
@@ -94,9 +94,8 @@ def unread(document: keepalived.Document) -> Iterator[Unseen]:
             yield Unseen(one.where, one.message)
 
 
-def _as_the_daemon_knows(wanted: config.Config) -> config.Config:
-    """The dummies with the uplinks that the daemon's last pass found."""
-    names = lastgood.uplinks(ROOT)
+def _with_uplinks(wanted: config.Config, names: uplinks.Names) -> config.Config:
+    """The dummies that name no uplink with those of `names`."""
     return dataclasses.replace(
         wanted,
         dummies=tuple(

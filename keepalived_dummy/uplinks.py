@@ -53,10 +53,8 @@ def resolve(
     names = {
         dummy.name: dummy.uplinks or uplinks_of(document, dummy.name) for dummy in config.dummies
     }
-    lost = {name: (before or {}).get(name, ()) for name in names if not names[name]}
-    kept = {
-        name: found for name, found in lost.items() if found and document.files and document.errors
-    }
+    known = before if before and document.files and document.errors else {}
+    kept = {name: known[name] for name in names if not names[name] and known.get(name)}
     names |= kept
     joints: list[Joint] = []
     waiting: list[str] = []
