@@ -298,8 +298,6 @@ def _name(value: Any, right: Any) -> bool | None:
 
 
 def _ether(value: Any, right: Any) -> bool | None:
-    if not isinstance(right, int | str):
-        return None  # a range
     left, other = _ETHER.get(value, value), _ETHER.get(str(right), right)
     return bool(left == other) if isinstance(other, int) else None
 
