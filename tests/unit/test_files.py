@@ -61,6 +61,18 @@ def test_write_follows_no_link_at_its_temporary_name(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["confs.json", "theirs"]
 
 
+def test_write_follows_no_link_that_is_back_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    (tmp_path / f".keepalived-dummy-{os.getpid()}.tmp").symlink_to(theirs)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    with pytest.raises(FileExistsError):
+        files.write(tmp_path / "confs.json", CONTENT)
+    assert theirs.read_bytes() == b"theirs"
+
+
 @pytest.mark.parametrize(
     ("kind", "ours", "mask"),
     [

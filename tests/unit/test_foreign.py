@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -118,10 +119,21 @@ def test_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
     conf(tmp_path, "")
     (tmp_path / foreign.CONFIG).unlink()
     os.mkfifo(tmp_path / foreign.CONFIG)
-    assert foreign.wanted(tmp_path, Config()) is None
+    found: list[foreign.DropIn | None] = []
+
+    def look() -> None:
+        look = threading.Thread(
+            target=lambda: found.append(foreign.wanted(tmp_path, Config())), daemon=True
+        )
+        look.start()
+        look.join(10)
+
+    look()
+    assert found == [None]
     writer = os.open(tmp_path / foreign.CONFIG, os.O_RDWR)  # and says nothing
-    assert foreign.wanted(tmp_path, Config()) is None
+    look()
     os.close(writer)
+    assert found == [None, None]
 
 
 def test_remove_takes_ours_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import ipaddress
 
 import pytest
 
+from keepalived_dummy import apply, config, keepalived, lastgood, links
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.interfaces import Address, Link
 from keepalived_dummy.keepalived import CONFIG, Document, Memory, read_from
@@ -138,6 +139,16 @@ def test_a_bad_keepalived_conf_takes_no_wire_down() -> None:
     assert said.startswith("keepalived0: ")
     assert "keepalived.conf:1: this brace is never closed" in said
     assert said.endswith("it stays ens3")
+
+
+def test_apply_knows_the_uplinks_of_the_last_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "read", lambda: links.Host(LINKS, ()))
+    monkeypatch.setattr(config, "load", lambda _: Config(dummies=(DEFAULT,)))
+    monkeypatch.setattr(keepalived, "read", lambda: document("global_defs {\n"))
+    monkeypatch.setattr(lastgood, "uplinks", lambda _: {"keepalived0": ("ens3",)})
+    script, notes = apply.show()
+    assert "filter add dev ens3 ingress" in script
+    assert notes[0].endswith("it stays ens3")
 
 
 def test_no_keepalived_conf_names_no_uplink() -> None:
