@@ -26,9 +26,8 @@ DEFAULT_STEM = "keepalived"
 DEFAULT_NAME = "keepalived0"
 TAKEN = "has already"  # in the problem of a second conf of one name
 MAX_UPLINKS = 8  # the wire has a filter with four actions for each, and the kernel takes 32
-MAX_BYTES = (
-    1 << 20
-)  # each line of what is no conf would be a problem, and all of them one answer to the daemon
+# Each line of what is no conf would be a problem, and all of them one answer to the daemon.
+MAX_BYTES = 1 << 20
 MAX_STEM = 200  # bytes: it is kept in the link's alias, of which the kernel takes 256
 
 

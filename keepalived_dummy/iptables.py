@@ -84,9 +84,8 @@ def _options(words: list[str]) -> Iterator[tuple[str, bool, list[str]]]:
         if word == "!":
             negated = True
             continue
-        values = (
-            [rest.pop(0)] if word == "--comment" and rest else []
-        )  # which may look like an option
+        # A comment may look like an option.
+        values = [rest.pop(0)] if word == "--comment" and rest else []
         while rest and rest[0] != "!" and not rest[0].startswith("-"):
             values.append(rest.pop(0))
         yield word, negated, values
