@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 from healthy import SEEN
 
-from keepalived_dummy import evidence, fronts, modules, netlink, observe, others
+from keepalived_dummy import (
+    config,
+    evidence,
+    fronts,
+    keepalived,
+    lastgood,
+    modules,
+    netlink,
+    observe,
+    others,
+)
+from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.facts import Front, Named
 from keepalived_dummy.keepalived import CONFIG, Memory, read_from
 from keepalived_dummy.netlink import attribute
@@ -157,6 +168,19 @@ def test_what_of_keepalived_conf_is_not_read(text: str | None, why: list[str]) -
     path = str(CONFIG)
     document = read_from(Memory({} if text is None else {path: text.encode()}), path)
     assert list(observe.unread(document)) == [Unseen(f"{path}:1", one) for one in why]
+
+
+def test_a_bad_keepalived_conf_is_seen_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place is told, and the dummy has the uplinks that the daemon's last pass left it."""
+    bad = read_from(Memory({str(CONFIG): b"global_defs {\n"}), str(CONFIG))
+    dummy = Dummy("keepalived", "/etc/keepalived-dummy.d/keepalived.conf", "keepalived0")
+    monkeypatch.setattr(keepalived, "read", lambda _: bad)
+    monkeypatch.setattr(config, "load", lambda _: Config(dummies=(dummy,)))
+    monkeypatch.setattr(lastgood, "known", lambda _, wanted: wanted)
+    monkeypatch.setattr(lastgood, "uplinks", lambda _: {"keepalived0": ("ens3",)})
+    seen = observe.sources(ask=False)
+    assert Unseen(f"{CONFIG}:1", "this brace is never closed") in seen.unseen
+    assert seen.found.names == {"keepalived0": ("ens3",)}
 
 
 def test_modules(tmp_path: Path) -> None:

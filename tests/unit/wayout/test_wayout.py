@@ -311,12 +311,22 @@ def test_an_uplink_without_an_address_is_bridged_and_no_more(back: bool) -> None
     if back:
         it.table.append(ROUTER)
     it.read()
+    assert (it.way.since is None) == back
     it.wait(60)
     it.read()
     assert it.way.since is None
     assert it.ours() == set()
     assert it.reached() == ({ROUTER.key} if back else set())
     assert [e.kind for e in it.way.log] == ["way-out-begins", "way-out-ends"]
+
+
+def test_ours_on_an_uplink_without_an_address_go_with_the_daemon() -> None:
+    it = link_local_alone()
+    it.table.remove(ROUTER)
+    it.do(it.way.taken(ROUTER, it.now))
+    assert it.ours() == {ROUTER.key}
+    it.do(it.way.stop())
+    assert it.ours() == set()
 
 
 def test_routes_that_come_and_go_on_an_uplink_without_an_address_are_forgotten() -> None:
