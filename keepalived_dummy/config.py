@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import stat
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ TAKEN = "has already"  # in the problem of a second conf of one name
 MAX_UPLINKS = 8  # the wire has a filter with four actions for each, and the kernel takes 32
 # Each line of what is no conf would be a problem, and all of them one answer to the daemon.
 MAX_BYTES = 1 << 20
+_WRITING = 0.2  # seconds in which an editor has filled what it truncated
 MAX_STEM = 200  # bytes: it is kept in the link's alias, of which the kernel takes 256
 
 
@@ -328,6 +330,14 @@ def _read(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(0, "it is no regular file")
         data = file.read(MAX_BYTES + 1)
+        while not data and _just_changed(file.fileno()):
+            time.sleep(_WRITING / 10)
+            data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {MAX_BYTES} bytes")
     return data
+
+
+def _just_changed(descriptor: int) -> bool:
+    """Whether a file that is empty may be one that its editor has truncated and is about to fill, and no mask."""
+    return 0 <= time.time() - os.fstat(descriptor).st_mtime < _WRITING

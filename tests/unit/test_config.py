@@ -272,6 +272,30 @@ def test_load_of_nothing(tmp_path: Path) -> None:
     assert config.load(tmp_path) == Config()
 
 
+def test_load_waits_for_an_editor_that_truncates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file just truncated is about to be filled; one that stays empty, or has long been, masks."""
+    folder = tmp_path / "etc/keepalived-dummy.d"
+    folder.mkdir(parents=True)
+    for name in ("edited", "touched", "old"):
+        (folder / f"{name}.conf").touch()
+    os.utime(folder / "old.conf", (0, 0))
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        (folder / "edited.conf").write_text("# all defaults\n")
+        if len(waited) == 3:
+            os.utime(folder / "touched.conf", (0, 0))
+
+    monkeypatch.setattr("time.sleep", sleep)
+    loaded = config.load(tmp_path)
+    assert [dummy.stem for dummy in loaded.dummies] == ["edited"]
+    assert loaded.masked == {"touched", "old"}
+    assert 1 < len(waited) <= 4, waited
+
+
 def test_load_names_what_it_cannot_read(tmp_path: Path) -> None:
     folder = tmp_path / "run/keepalived-dummy.d"
     folder.mkdir(parents=True)
