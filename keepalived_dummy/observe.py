@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from keepalived_dummy import (
     sysctls,
     tc,
     uplinks,
+    wayout,
     wire,
 )
 from keepalived_dummy.assembly import Sources
@@ -60,6 +63,7 @@ def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
     unseen += unread(document)
     host = links.read()
     found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
+    there = sorted(found.every & host.links.keys())
     report = _report()
     pid = service.find().pid
     states = service.states(pid) if ask and pid and os.geteuid() == 0 else None
@@ -74,7 +78,7 @@ def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
         found=found,
         wire=wire.render(found.joints, sysctls.silent(found.every)),
         filters=tc.read().filters,
-        routes=tuple(_routes(host, found)),
+        routes=tuple(routes_through(host.links[name].ifindex for name in there)),
         networks=dict(_networks(host, found)),
         networkd={name: links.made_by_networkd(name) for name in found.names},
         members=_members(),
@@ -134,16 +138,16 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
-def _routes(host: links.Host, found: uplinks.Uplinks) -> Iterator[routes.Route]:
+def routes_through(indices: Iterable[int]) -> Iterator[routes.Route]:
+    """The routes of these links; of a router's full table those alone that a way out would keep."""
     with kernel.open_dump_socket() as sock:
-        for name in sorted(found.every & host.links.keys()):
-            index = host.links[name].ifindex
-            for family in (AF_INET, AF_INET6):
-                with contextlib.suppress(OSError):  # no IPv6, or the link is gone
-                    for message in kernel.dump(sock, routes.dump_routes(family, index)):
-                        if message.type == routes.RTM_NEWROUTE:
-                            route = routes.route(message.body, index)
-                            yield from [route] if route else []
+        for index, family in itertools.product(indices, (AF_INET, AF_INET6)):
+            thin = functools.partial(wayout.preferred, ifindex=index)
+            with contextlib.suppress(OSError):  # no IPv6, or the link is gone
+                for message in kernel.dump(sock, routes.dump_routes(family, index), thin):
+                    if message.type == routes.RTM_NEWROUTE:
+                        route = routes.route(message.body, index)
+                        yield from [route] if route else []
 
 
 def _networks(host: links.Host, found: uplinks.Uplinks) -> Iterator[tuple[int, Network]]:

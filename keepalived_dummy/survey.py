@@ -12,7 +12,6 @@ from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.state import ERR, log
 
 _REST = 10  # times what a reading took, until the next: a table of a million routes is not read over and over
-_ENOUGH = 4 * wayout.LIMIT  # as there can be several of one destination
 
 
 class Survey:
@@ -75,7 +74,7 @@ class Survey:
     def _routes(self, place: tuple[int, int], now: float) -> None:
         del self._host.dirty[place]
         if way := self._host.ways.get(place):
-            found = self._dump(*place, lambda read: _preferred(read, place[0]))
+            found = self._dump(*place, lambda read: wayout.preferred(read, place[0]))
             if found is None:  # what could not be read is not gone
                 self._host.dirty[place] = now + 1
                 return
@@ -105,13 +104,3 @@ class Survey:
             self._socket.close()
             self._socket = kernel.open_dump_socket()
             raise
-
-
-def _preferred(found: list[Message], ifindex: int) -> list[Message]:
-    """The messages of the routes that a way out would keep of these.
-
-    The routes of a router with a full table, all of them at once, would be more than the unit's MemoryMax=.
-    """
-    read = [(route, m) for m in found if (route := routes.route(m.body, ifindex))]
-    read.sort(key=lambda pair: wayout.order(pair[0]))
-    return [m for _, m in read[:_ENOUGH]]

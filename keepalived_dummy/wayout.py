@@ -24,7 +24,7 @@ from collections.abc import Collection
 
 from keepalived_dummy import routes
 from keepalived_dummy.events import Event, event
-from keepalived_dummy.netlink import AF_INET
+from keepalived_dummy.netlink import AF_INET, Message
 from keepalived_dummy.routes import Key, Route
 
 SETTLE = 3.0
@@ -33,6 +33,7 @@ BRIDGE = 1.0
 UNHELD = 10.0  # how long they stay where no VIP is held: a BACKUP needs them to hear the master's adverts
 WARN = 10.0
 LIMIT = 500  # routes kept for one uplink and family
+_ENOUGH = 4 * LIMIT  # as there can be several of one destination
 _AGAIN = 200  # how often a route of ours that somebody deletes is put back in one use
 
 _ALONE = (
@@ -46,6 +47,16 @@ Prefix = tuple[bytes, int]
 def order(r: Route) -> tuple[bool, bool, int]:
     """Which of too many routes are kept: ours, then the uplink's networks, then the shorter prefix."""
     return r.protocol != routes.PROTOCOL, bool(r.gateway), r.key.length
+
+
+def preferred(found: list[Message], ifindex: int) -> list[Message]:
+    """The messages of the routes that a way out would keep of these.
+
+    The routes of a router with a full table, all of them at once, would be more than the unit's MemoryMax=.
+    """
+    read = [(route, m) for m in found if (route := routes.route(m.body, ifindex))]
+    read.sort(key=lambda pair: order(pair[0]))
+    return [m for _, m in read[:_ENOUGH]]
 
 
 class WayOut:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
@@ -12,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from keepalived_dummy import interfaces, kernel, netlink, routes
+from keepalived_dummy import interfaces, kernel, netlink, observe, routes
 from keepalived_dummy.events import Event
 from keepalived_dummy.host import Host
 from keepalived_dummy.netlink import Message
@@ -173,6 +174,19 @@ def test_of_a_full_table_no_more_is_held_than_is_kept(monkeypatch: pytest.Monkey
     assert put_back[0] == put_back[1]
     assert len(list(netlink.messages(put_back[0]))) == LIMIT
     assert max(sock.blocks) - sock.blocks[0] < len(table)  # each route takes several
+
+
+def test_who_looks_at_a_full_table_holds_no_more_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`status`, and its timer each minute."""
+    table = [route(n) for n in range(40_000)]
+    table.insert(30_000, route(0, gateway=False))
+    sock = Router(table)
+    monkeypatch.setattr(kernel, "open_dump_socket", lambda: contextlib.nullcontext(sock))
+    read = list(observe.routes_through([2]))
+    assert len(read) < 20_000
+    assert [r.key.length for r in read if not r.gateway] == [16, 16], (
+        "its own network, of each family"
+    )
 
 
 def test_routes_that_could_not_be_read_are_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
