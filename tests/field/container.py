@@ -22,8 +22,9 @@ network:
       accept-ra: false
 """
 # networkd of the host would take the container's cable for its own: it goes to where the client is.
+LAN = "ip netns add lan && ip -n lan link set lo up"
 JOIN = """\
-ip netns add lan && ip -n lan link set lo up && ip link set ve-box netns lan && ip -n lan link set ve-box up &&
+ip link set ve-box netns lan && ip -n lan link set ve-box up &&
 ip -n lan addr add 192.0.2.100/24 dev ve-box && ip -n lan addr add 2001:db8::64/64 dev ve-box nodad
 """
 COMMANDS = (
@@ -43,6 +44,16 @@ class Box(Guest):
         return super().status(words, timeout, stdin)
 
 
+def boot(guest: Guest, box: Box, more: str = "") -> None:
+    """Boot the container, `more` said to nspawn, and wait for the daemon in it."""
+    nspawn = f"systemd-nspawn -q -M box -D {TREE} --network-veth --link-journal=no --boot {more}"
+    guest.run(
+        f"systemd-run -q --unit=box -p KillMode=mixed -p Type=notify -p TimeoutStartSec=300 {nspawn} --notify-ready=yes"
+    )
+    guest.run(JOIN)
+    wait_for("the daemon runs", lambda: box.status("systemctl is-active keepalived-dummy")[0] == 0)
+
+
 def starts(guest: Guest, box: Box) -> str:
     """The container boots, makes its dummy, and the daemon keeps it."""
     guest.run("apt-get update && apt-get -y --no-install-recommends install systemd-container")
@@ -51,12 +62,8 @@ def starts(guest: Guest, box: Box) -> str:
         stdin=NETPLAN,
     )
     guest.run(f"chmod 600 {TREE}/etc/netplan/10-uplink.yaml")
-    nspawn = f"systemd-nspawn -q -M box -D {TREE} --network-veth --link-journal=no --boot"
-    guest.run(
-        f"systemd-run -q --unit=box -p KillMode=mixed -p Type=notify -p TimeoutStartSec=300 {nspawn} --notify-ready=yes"
-    )
-    guest.run(JOIN)
-    wait_for("the daemon runs", lambda: box.status("systemctl is-active keepalived-dummy")[0] == 0)
+    guest.run(LAN)
+    boot(guest, box)
     link = box.run("ip -br link show dev keepalived0")
     assert ",UP," in link, link
     failed = box.run(
@@ -109,6 +116,18 @@ def without_privilege(guest: Guest) -> str:
     return next(line for line in said.splitlines() if "keepalived0" in line)[:120]
 
 
+def in_user_namespace(guest: Guest, box: Box) -> str:
+    """Unprivileged, the usual one of LXC and Incus: the kernel refuses realtime scheduling, and all else is as ever."""
+    boot(guest, box, "--private-users=pick --private-users-ownership=auto")
+    assert box.status("systemd-detect-virt --private-users")[0] == 0
+    wait_for("the client reaches both VIPs", lambda: client.all_answered(guest))
+    shown = box.run(
+        "systemctl show --value -p NRestarts -p CPUSchedulingPolicy keepalived-dummy"
+    ).split()
+    assert shown == ["0", "0"], f"policy and restarts: {shown}"
+    return survives(guest, box, "systemctl restart systemd-networkd")
+
+
 def test(guest: Guest, report: Report) -> None:
     """A host that knows nothing of us, and the container."""
     guest.wait_for_agent()
@@ -120,3 +139,4 @@ def test(guest: Guest, report: Report) -> None:
     for command in COMMANDS:
         report.step(command, lambda command=command: survives(guest, box, command))  # type: ignore[misc]
     report.step("a container with no CAP_NET_ADMIN", lambda: without_privilege(guest))
+    report.step("a container with users of its own", lambda: in_user_namespace(guest, box))
