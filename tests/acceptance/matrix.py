@@ -232,6 +232,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--decisive", action="store_true", help="of these the least that proves it")
     parser.add_argument("--adopted", action="store_true", help="no rows with a piece taken out")
     parser.add_argument("--cells", action="store_true", help="the cells alone")
+    names = sorted({cell.__name__ for cell, _ in cells.CELLS})
+    parser.add_argument("--cell", choices=names, action="append", help="these cells alone")
     parser.add_argument("--uplink", choices=["static", "dhcp"], action="append")
     parser.add_argument("--event", action="append", help="these events alone")
     return parser.parse_args()
@@ -273,12 +275,14 @@ def main() -> int:
     result: dict[str, Any] = {"date": guest.now(), "rows": [], "cells": [], "error": unfinished}
     bed = Testbed(args.results)
     try:
-        if not args.cells:
+        if args.cells or args.cell:
+            _install()
+        else:
             for made in rows(bed, args):
                 result["rows"].append(made)
                 save(args.results, result)
         if not (args.short or args.decisive):
-            for cell in cells.run_all(bed):
+            for cell in cells.run_all(bed, args.cell):
                 result["cells"].append(cell)
                 save(args.results, result)
         result["error"] = ""
