@@ -189,7 +189,7 @@ bench: build ## what the generator costs a boot, the message of the day a login,
 	$(call packages,python3-jinja2 python3-pyroute2)
 	@for bench in tests/bench/bench_*.py; do $(PYTHON) $$bench || exit 1; done
 
-acceptance: $(DEB) ## the long proof on bookworm, noble, trixie and sid: hours; results in docs/evidence
+acceptance: $(DEB) ## the long proof on bookworm, noble (Debian 12 with systemd 254), trixie and sid: hours; results in docs/evidence
 	$(call packages,$(GUEST_PACKAGES))
 	@tests/acceptance/run --deb $(DEB) $(ACCEPTANCE)
 
