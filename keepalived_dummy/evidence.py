@@ -95,7 +95,7 @@ class _Looking:
                 yield name, said
 
     def kept(self, networks: dict[str, tuple[Network, list[Path]]]) -> frozenset[str]:
-        """Where networkd keeps the addresses of others. Before 257 it does not, whatever its files say."""
+        """Where networkd keeps the addresses of others. Before 257 its own go all the same, and VIPs with them."""
         if (foreign.release(ROOT) or 0) < 257:
             return frozenset()
         return frozenset(name for name, (_, paths) in networks.items() if others.keeps(paths))

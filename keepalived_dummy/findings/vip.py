@@ -15,7 +15,7 @@ _ADOPT = "keepalived-dummy adopt"
 @hazard(
     "vip-on-managed-interface",
     Severity.CRITICAL,
-    "networkd drops it when it restarts or configures the interface anew, and no log says so",
+    "networkd takes it, or the address keepalived sends from, when it restarts or configures the interface anew",
 )
 def on_managed_interface(facts: Facts) -> Iterator[Found]:
     """What this package is for. From networkd 257 on, KeepConfiguration= keeps it as well."""
