@@ -88,6 +88,7 @@ def test_the_numbers_are_those_of_the_way_out() -> None:
     wanted = [
         routes.PROTOCOL,
         routes.METRIC,
+        wayout.LIMIT,
         wayout.SETTLE,
         wayout.BRIDGE,
         wayout.GRACE,
