@@ -161,6 +161,13 @@ def test_clusters_together_but_never_two_nodes_of_one(fleet: Fleet) -> None:
     ]
 
 
+def test_a_cluster_without_vips_is_refused(fleet: Fleet) -> None:
+    ran = fleet.play(*ADOPT, "-e", '{"keepalived_dummy_vips": []}')
+    assert ran.returncode != 0
+    assert "is empty: name its VIPs" in ran.stdout
+    assert fleet.said("adopt --yes") == []
+
+
 def test_a_bad_check_puts_the_node_back_and_ends_the_run(fleet: Fleet) -> None:
     (fleet.node("web3") / "check").write_text("1")
     ran = fleet.play(*ADOPT)
