@@ -36,6 +36,7 @@ OTHER = re.compile(
 # Not here, for they change the host or do not end: what runs them in a guest, and how it says so.
 IN_A_GUEST = {
     "adopt": ("debian/tests/adopt_files.py", '["keepalived-dummy", "adopt"]'),
+    "adopt --dry-run": ("debian/tests/adopt_live.py", 'command("adopt --dry-run")'),
     "adopt --yes": ("tests/field/life.py", "keepalived-dummy adopt --yes"),
     "apply": ("debian/tests/events.py", "keepalived-dummy apply"),
     "apply --remove": ("debian/tests/wire_place.py", 'apply("--remove")'),
@@ -128,8 +129,8 @@ def test_units_events_and_fields_are_ours(given: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("given", each("apt", "apt-get"))
 def test_a_package_is_one_that_debian_control_names(given: tuple[str, ...]) -> None:
     named = re.findall(r"[a-z0-9][a-z0-9.+-]+", (TREE / "debian/control").read_text())
-    verb, *packages = [word for word in given if not word.startswith("-")]
-    assert verb == "install"
+    verb, *packages = [word for word in given if not word.startswith(("-", "./dist/"))]
+    assert verb in ("install", "purge")
     assert set(packages) <= set(named)
 
 
