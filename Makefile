@@ -30,7 +30,7 @@ FIELD_PACKAGES := apt-utils genisoimage piuparts
 GUEST_PACKAGES := autopkgtest e2fsprogs iproute2 mmdebstrap qemu-system-x86 qemu-utils zstd
 
 # What the package is made of: another digest of it, another build.
-SOURCES := keepalived_dummy lib etc examples sbin debian tests/unit tests/generate tests/wire tests/adopt docs/man docs/hazards.md docs/how-it-works.* docs/*.schema.json completions \
+SOURCES := keepalived_dummy lib etc examples sbin debian tests/unit tests/generate tests/wire tests/adopt docs/man docs/*.md docs/how-it-works.* docs/*.schema.json completions \
 	pyproject.toml README.md LICENSE
 SHELL_SCRIPTS = $(shell $(GIT) ls-files --cached --others --exclude-standard | xargs -r grep -lIE '^\#!/bin/(ba)?sh' 2>/dev/null)
 PYTHON_FILES = keepalived_dummy sbin tests debian/tests
