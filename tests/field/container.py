@@ -45,13 +45,23 @@ class Box(Guest):
 
 
 def boot(guest: Guest, box: Box, more: str = "") -> None:
-    """Boot the container, `more` said to nspawn, and wait for the daemon in it."""
+    """Boot the container, `more` said to nspawn."""
     nspawn = f"systemd-nspawn -q -M box -D {TREE} --network-veth --link-journal=no --boot {more}"
     guest.run(
         f"systemd-run -q --unit=box -p KillMode=mixed -p Type=notify -p TimeoutStartSec=300 {nspawn} --notify-ready=yes"
     )
     guest.run(JOIN)
+
+
+def running(box: Box) -> None:
+    """Wait for the daemon in the container."""
     wait_for("the daemon runs", lambda: box.status("systemctl is-active keepalived-dummy")[0] == 0)
+
+
+def power_off(guest: Guest) -> None:
+    """End the container."""
+    guest.run("machinectl poweroff box")
+    wait_for("the container is down", lambda: guest.status("machinectl show box")[0])
 
 
 def starts(guest: Guest, box: Box) -> str:
@@ -64,6 +74,7 @@ def starts(guest: Guest, box: Box) -> str:
     guest.run(f"chmod 600 {TREE}/etc/netplan/10-uplink.yaml")
     guest.run(LAN)
     boot(guest, box)
+    running(box)
     link = box.run("ip -br link show dev keepalived0")
     assert ",UP," in link, link
     failed = box.run(
@@ -105,8 +116,7 @@ def survives(guest: Guest, box: Box, command: str) -> str:
 
 def without_privilege(guest: Guest) -> str:
     """Where the container may not touch its links the package still installs, and says what it could not do."""
-    guest.run("machinectl poweroff box")
-    wait_for("the container is down", lambda: guest.status("machinectl show box")[0])
+    power_off(guest)
     nspawn = (
         f"systemd-nspawn -q -M bare -D {TREE} --private-network --drop-capability=CAP_NET_ADMIN"
     )
@@ -117,8 +127,19 @@ def without_privilege(guest: Guest) -> str:
 
 
 def in_user_namespace(guest: Guest, box: Box) -> str:
-    """Unprivileged, the usual one of LXC and Incus: the kernel refuses realtime scheduling, and all else is as ever."""
-    boot(guest, box, "--private-users=pick --private-users-ownership=auto")
+    """Unprivileged, the usual one of LXC and Incus: the kernel refuses realtime scheduling, and all else is as ever.
+
+    Without the package's systemd.generator(7) the daemon does not start there: so this can fail.
+    """
+    users = "--private-users=pick --private-users-ownership=auto"
+    generators = f"{TREE}/etc/systemd/system-generators"
+    guest.run(f"mkdir -p {generators} && ln -s /dev/null {generators}/keepalived-dummy")
+    boot(guest, box, users)
+    wait_for("systemd refuses to start the daemon", lambda: refused(box))
+    power_off(guest)
+    guest.run(f"rm {generators}/keepalived-dummy")
+    boot(guest, box, users)
+    running(box)
     assert box.status("systemd-detect-virt --private-users")[0] == 0
     wait_for("the client reaches both VIPs", lambda: client.all_answered(guest))
     shown = box.run(
@@ -126,6 +147,12 @@ def in_user_namespace(guest: Guest, box: Box) -> str:
     ).split()
     assert shown == ["0", "0"], f"policy and restarts: {shown}"
     return survives(guest, box, "systemctl restart systemd-networkd")
+
+
+def refused(box: Box) -> bool:
+    """Whether the daemon's unit ended for its scheduling policy, EXIT_SETSCHEDULER in systemd.exec(5)."""
+    shown = box.run("journalctl -q --no-pager -b -u keepalived-dummy.service")
+    return "status=214/SETSCHEDULER" in shown
 
 
 def test(guest: Guest, report: Report) -> None:
