@@ -245,5 +245,5 @@ def pinging(*more: str) -> Iterator[Pings]:
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         seen.gap = max(seen.gap, round(1000 * max(gaps, default=0)))
         assert last > 20, text
-    entered = host.journal(f"-u keepalived --after-cursor='{cursor}'")
+    entered = host.journal(f"-u keepalived --since='{cursor}'")
     seen.states = tuple(re.findall(r"Entering (\w+) STATE", entered))

@@ -113,7 +113,7 @@ def routes_and_rules_outlive_networkd() -> None:
         )
         host.time.sleep(2)
         assert run("ip route show proto keepalived; ip rule show") == wanted, event
-    assert "Entering" not in host.journal(f"-u keepalived --after-cursor='{cursor}'")
+    assert "Entering" not in host.journal(f"-u keepalived --since='{cursor}'")
 
 
 @check(*edited("transaction.py", "_prove(host, before, what.vips, held)", "pass"))
@@ -235,7 +235,7 @@ def native_ipv6_needs_its_link_local_address_pinned() -> None:
     run(f"ip address del {local}/64 dev {UPLINK}")
     host.time.sleep(3)
     run(f"ip address add {local}/64 dev {UPLINK} nodad")
-    entered = host.journal(f"-u keepalived --after-cursor='{cursor}'")
+    entered = host.journal(f"-u keepalived --since='{cursor}'")
     assert "Entering" not in entered, entered
     assert held(DUMMY)
     assert f"mcast_src_ip {local}" in CONF.read_text()

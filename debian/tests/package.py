@@ -83,7 +83,7 @@ def runs() -> dict[str, str]:
 
 def networkd_said(start: str) -> list[str]:
     """What networkd logged of a reload or of configuring a link, since a cursor of the journal."""
-    said = host.journal(f"-u systemd-networkd --after-cursor='{start}'").splitlines()
+    said = host.journal(f"-u systemd-networkd --since='{start}'").splitlines()
     return [line for line in said if "onfiguring" in line or "eload" in line]
 
 

@@ -71,9 +71,7 @@ def vip(address: str = VIP) -> Any:
 def entries(words: str, start: str) -> list[dict[str, Any]]:
     """The daemon's journal entries since a cursor, for these journalctl words."""
     run("journalctl --sync")
-    said = run(
-        f"journalctl -q -o json --after-cursor='{start}' -u keepalived-dummy.service {words}"
-    )
+    said = run(f"journalctl -q -o json --since='{start}' -u keepalived-dummy.service {words}")
     return [json.loads(line) for line in said.splitlines()]
 
 
@@ -199,9 +197,7 @@ def what_is_put_right_is_in_the_journal_and_explained() -> None:
     one = only(entries("EVENT=healed", start))
     assert (one["DUMMY"], one["WHAT"], one["PRIORITY"]) == (DUMMY, "down", "4"), one
     assert one["SYSLOG_IDENTIFIER"] == "keepalived-dummy", one
-    said = run(
-        f"journalctl -q -x --no-pager --after-cursor='{start}' MESSAGE_ID={one['MESSAGE_ID']}"
-    )
+    said = run(f"journalctl -q -x --no-pager --since='{start}' MESSAGE_ID={one['MESSAGE_ID']}")
     assert f"The dummy {DUMMY} was broken and has been put right" in said, said
     assert "found down, and that was undone at once" in said, said
     assert status()["daemon"]["last"]

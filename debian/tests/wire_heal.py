@@ -137,7 +137,7 @@ def broken_dummy_is_mended() -> None:
             note(f"{kind}: mended after {', '.join(f'{ms:.0f}' for ms in tries)} ms")
             # The quicker one: on an emulated machine something else may fall into a try.
             assert min(tries) <= PROMISED, f"{kind}: {tries}"
-    said = host.journal(f"-u keepalived-dummy --after-cursor='{start}'")
+    said = host.journal(f"-u keepalived-dummy --since='{start}'")
     for kind in BREAKS:
         assert said.count(f"{DUMMY}: was {kind}") >= TRIES, said
     time.sleep(0.6)  # a report follows the event that it counts

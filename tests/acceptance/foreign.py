@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from events import package
-from guest import now, run, say, versions, wait_for, write
+from guest import cursor, now, run, say, versions, wait_for, write
 
 UPLINK, OWN, VIP, GATEWAY = "up0", "198.51.100.5", "198.51.100.10", "198.51.100.1"
 NETPLAN = f"network:\n  version: 2\n  ethernets:\n    {UPLINK}:\n      addresses: [{OWN}/24]\n"
@@ -123,7 +123,7 @@ def begin(mode: str) -> None:
 def measure(mode: str, event: str) -> dict[str, Any]:
     """One cell."""
     begin(mode)
-    cursor = run("journalctl -n 0 --show-cursor").rsplit("cursor: ", 1)[1].strip()
+    start = cursor()
     monitor = subprocess.Popen(
         ["ip", "-o", "monitor", "route", "rule"], stdout=subprocess.PIPE, text=True
     )
@@ -139,7 +139,7 @@ def measure(mode: str, event: str) -> dict[str, Any]:
         if any(mark in line and "Deleted" in line for line in seen.splitlines())
         or kind not in there
     }
-    said = run(f"journalctl -q --no-pager -u keepalived --after-cursor='{cursor}'", check=False)
+    said = run(f"journalctl -q --no-pager -u keepalived --since='{start}'", check=False)
     states = re.findall(r"Entering (\w+) STATE", said)
     cell = {"drop-in": mode, "event": event, "vanished": gone, "transitions": states}
     say(f"{mode}, {event}: {shown(cell)}")

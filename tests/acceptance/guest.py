@@ -150,6 +150,15 @@ def networkd() -> int:
     return int(found[1])
 
 
+def cursor() -> str:
+    """Where the journal ends now, for --since=.
+
+    Up to systemd 253 --after-cursor= drops the first entry of those that its other words ask for.
+    """
+    run("journalctl -q --sync")
+    return f"@{time.time():.6f}"
+
+
 def now() -> str:
     """The time for the evidence, UTC."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

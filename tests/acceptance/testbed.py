@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import guest
 from guest import run, start, stop, wait_for, wipe, write
 
 # The guest's two NICs that are joined by a cable (tests/guest/qemu), or a veth pair where there are none.
@@ -252,13 +253,9 @@ class Testbed:
     # What they say
 
     def cursor(self) -> str:
-        """Where the journal ends now; what the peer said before is read."""
+        """Where the journal ends now, for --since=; what the peer said before is read."""
         self._peer_read = self._peer_log.stat().st_size if self._peer_log.exists() else 0
-        return (
-            run("journalctl -q --sync; journalctl -n 0 --show-cursor")
-            .rsplit("cursor: ", 1)[1]
-            .strip()
-        )
+        return guest.cursor()
 
     def entered(self, cursor: str) -> tuple[list[str], list[str]]:
         """The states that the host and the peer entered since `cursor`."""
@@ -272,9 +269,7 @@ class Testbed:
 
 def journal(cursor: str, words: str) -> str:
     """What the journal has since `cursor` for these journalctl words."""
-    return run(
-        f"journalctl --no-pager -q -o short-precise --after-cursor='{cursor}' {words}", check=False
-    )
+    return run(f"journalctl --no-pager -q -o short-precise --since='{cursor}' {words}", check=False)
 
 
 def holds(vip: str) -> bool:

@@ -66,10 +66,7 @@ def pinging(guest: Guest, *watched: Guest) -> Iterator[Seen]:
     """Fill a Seen while the body runs: the guest's client pings both VIPs 50 times a second."""
     seen = Seen()
     guests = watched or (guest,)
-    cursors = [
-        one.run("journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'").strip()
-        for one in guests
-    ]
+    cursors = [one.cursor() for one in guests]
     for number, vip in enumerate(VIPS):
         ping = f"{IN_LAN} ping -n -D -i {host.INTERVAL} {vip}"
         guest.run(
@@ -84,5 +81,5 @@ def pinging(guest: Guest, *watched: Guest) -> Iterator[Seen]:
         host.count_pings(guest.run(f"cat /run/ping{number}"), seen.vips[vip])
     for one, cursor in zip(guests, cursors, strict=True):
         if one.process.poll() is None:
-            log = one.run(f"journalctl -q --no-pager -u keepalived --after-cursor='{cursor}'")
+            log = one.run(f"journalctl -q --no-pager -u keepalived --since='{cursor}'")
             seen.states += re.findall(r"Entering (\w+) STATE", log)

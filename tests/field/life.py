@@ -73,7 +73,7 @@ def fetch_packages(guest: Guest, archive: Path) -> None:
 
 def networkd_said(guest: Guest, cursor: str) -> list[str]:
     """What networkd logged of a reload or of configuring the uplink."""
-    words = f"-u systemd-networkd --after-cursor='{cursor}'"
+    words = f"-u systemd-networkd --since='{cursor}'"
     said = guest.run(f"journalctl -q --no-pager {words} || true").splitlines()
     return [line for line in said if "eload" in line or ("ens3" in line and "onfigur" in line)]
 
@@ -84,7 +84,7 @@ CLSACT = 3
 
 def undisturbed(guest: Guest, command: str, lost: int = 0, among: Collection[str] = VIPS) -> str:
     """The client, keepalived and networkd notice nothing of the command, but for so many pings of each VIP."""
-    cursor = guest.run("journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'").strip()
+    cursor = guest.cursor()
     runs = "systemctl show -p InvocationID systemd-networkd keepalived"
     before = guest.run(runs)
     with client.pinging(guest) as seen:
