@@ -36,7 +36,7 @@ def first_boot(guest: Guest) -> str:
     """cloud-init did all it was told, with no error."""
     guest.wait_for_agent()
     code, said = guest.status("cloud-init status --wait --long", timeout=900)
-    log = "grep -E 'WARN|ERR|Traceback' /var/log/cloud-init.log; tail -n 60 /var/log/cloud-init-output.log;"
+    log = "grep -E 'WARN|ERR|Traceback' /var/log/cloud-init.log; grep -vE '^[|+]' /var/log/cloud-init-output.log;"
     log += " head -v -n 30 /etc/apt/sources.list.d/*; apt-get update"
     assert code == 0 and "status: done" in said, f"{said}\n{guest.status(log)[1]}"
     result = json.loads(guest.run("cat /run/cloud-init/result.json"))["v1"]
