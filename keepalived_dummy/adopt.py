@@ -63,8 +63,9 @@ def run(options: Options, voice: Voice) -> int:
         host = Live(options.config, voice.say)
         if options.reload:
             live.reads(options.config, host.service)
-        if (recovered := transaction.recover(ledger, host)) is not None:
-            tell(voice, recovered)
+        recovered = transaction.recover(ledger, host)
+        if recovered is not None and tell(voice, recovered) != DONE:
+            return REFUSED
         done = plan(options)
         status = _show(options, voice, done)
         if status != TO_DO:

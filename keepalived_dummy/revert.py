@@ -40,8 +40,9 @@ def run(path: Path, reload: bool, voice: Voice) -> int:
         host = Live(path, voice.say)
         if reload:
             live.reads(path, host.service)
-        if (recovered := transaction.recover(ledger, host)) is not None:
-            tell(voice, recovered)
+        recovered = transaction.recover(ledger, host)
+        if recovered is not None and tell(voice, recovered) != DONE:
+            return REFUSED
         generations = ledger.adopted()
         if not generations:
             voice.say("nothing to do: nothing was adopted")

@@ -70,7 +70,19 @@ def changes(
 
 
 def run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
-    """Take the transaction forward; back where that fails."""
+    """Take the transaction forward; back where that fails. A file that is not as it was planned from is left at once."""
+    changed = [
+        change.path
+        for change in transaction.changes
+        if content(Path(change.path)) != journal.content(change.old)
+    ]
+    if changed:
+        again = "was changed meanwhile; nothing is changed, run this again"
+        return Outcome(False, wrong=[f"{path} {again}" for path in changed])
+    return _run(journal, host, transaction)
+
+
+def _run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
     outcome = Outcome()
     before: Picture | None = None
     with _interruptible() as deafen, contextlib.ExitStack() as guarded:
@@ -137,8 +149,11 @@ def recover(journal: Journal, host: Host) -> Outcome | None:
         with _interruptible() as deafen:
             deafen()
             _back(journal, host, left, None, outcome)
+        outcome.done = not outcome.wrong
         return outcome
-    outcome = run(journal, host, replace(left, reload=left.reload and host.picture(False).pid != 0))
+    outcome = _run(
+        journal, host, replace(left, reload=left.reload and host.picture(False).pid != 0)
+    )
     outcome.said.insert(0, f"an interrupted {left.kind} is finished first")
     return outcome
 
@@ -244,10 +259,14 @@ def _await(wrong: Callable[[], list[str]], addresses: int) -> list[str]:
 def _back(
     journal: Journal, host: Host, what: Transaction, before: Picture | None, outcome: Outcome
 ) -> None:
-    """Put back what was put in place, have keepalived take it, and say what became of it."""
+    """Put back what was put in place, have keepalived take it, and say what became of it.
+
+    A file that was edited since may still name a dummy of an adopt: then its conf stays, for keepalived ends
+    where a device is not there, and what is left counts as adopted, for revert to take back.
+    """
     outcome.done = False
     journal.begin(replace(what, direction=BACK))
-    restored = False
+    restored, left = False, False
     for change in reversed(what.changes):
         now = content(Path(change.path))
         if change.old is None or now == journal.content(change.old):
@@ -258,9 +277,10 @@ def _back(
             restored = True
         else:
             outcome.wrong.append(f"{change.path} was changed meanwhile: not put back")
+            left = True
     if restored and what.reload:
         _return(host, what, before, outcome)
-    for change in what.changes:
+    for change in () if left else what.changes:
         if change.old is None and content(Path(change.path)) == journal.content(change.new):
             put(Path(change.path), None)
             outcome.said.append(f"{change.path}: removed")
@@ -270,7 +290,12 @@ def _back(
             outcome.wrong += host.apply()
         except OSError as error:  # as where the terminal is gone
             outcome.wrong.append(_text(error))
-    journal.end(None)
+    if left and what.kind == ADOPT:
+        outcome.wrong.append(
+            "what is left of it counts as adopted: keepalived-dummy revert takes it back, or names"
+            " the lines to mend by hand; adopt goes on from it"
+        )
+    journal.end(what.then if left and what.kind == ADOPT else None)
 
 
 def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> None:

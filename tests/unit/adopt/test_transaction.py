@@ -7,13 +7,13 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from world import World
 
-from keepalived_dummy import replace, transaction
+from keepalived_dummy import replace, revert, transaction
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.journal import BACK, Generation, Journal, Transaction
 from keepalived_dummy.rewrite import Vip
@@ -27,6 +27,11 @@ VIP = Vip("V", "192.0.2.10", "e0", "k0")
 
 class Killed(BaseException):
     """kill -9: nothing of the process's own runs any more."""
+
+
+def kill() -> None:
+    """End it here."""
+    raise Killed
 
 
 @pytest.fixture(autouse=True)
@@ -230,8 +235,71 @@ def test_killed_while_taken_back(scene: Scene) -> None:
     scene.journal.begin(dataclasses.replace(what, direction=BACK))
     recovered = transaction.recover(scene.journal, scene.world)
     assert recovered is not None
-    assert not recovered.done
+    assert (recovered.done, recovered.wrong) == (True, [])
     assert scene.state() == "before"
+
+
+def killed_at_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of which keepalived has taken all, killed before that was noted."""
+    what = scene.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "end", lambda *_: kill())
+        with pytest.raises(Killed):
+            transaction.run(scene.journal, scene.world, what)
+    assert scene.state() == "after"
+
+
+@pytest.mark.parametrize("edited", ["main", "vips"])
+def test_edited_since_it_was_killed_stays_adopted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, edited: str
+) -> None:
+    killed_at_the_end(scene, monkeypatch)
+    path = {"main": scene.main, "vips": scene.vips}[edited]
+    now = path.read_bytes() + b"# edited\n"
+    path.write_bytes(now)
+    recovered = transaction.recover(scene.journal, scene.world)
+    assert recovered is not None
+    assert not recovered.done
+    assert f"{path} was changed meanwhile: not put back" in recovered.wrong
+    assert "keepalived-dummy revert" in recovered.wrong[-1]
+    assert path.read_bytes() == now
+    assert scene.conf.exists()
+    assert scene.can_start()
+    assert scene.journal.under_way() is None
+    (generation,) = scene.journal.adopted()
+    assert generation.vips == (VIP,)
+    done = revert.plan(scene.main, (generation,), scene.journal)
+    assert done.conflicts == ()
+    for name, content in done.after.items():
+        replace.put(Path(name), content)
+    assert path.read_bytes() == {"main": BEFORE, "vips": VIPS}[edited] + b"# edited\n"
+    assert not scene.conf.exists()
+
+
+def test_changed_while_it_asked(scene: Scene) -> None:
+    what = scene.begin()
+    scene.vips.write_bytes(VIPS + b"# edited\n")
+    outcome = transaction.run(scene.journal, scene.world, what)
+    assert outcome.wrong == [
+        f"{scene.vips} was changed meanwhile; nothing is changed, run this again"
+    ]
+    assert scene.world.log == []
+    assert scene.journal.under_way() is None
+    assert scene.journal.adopted() == ()
+
+
+def test_changed_while_it_is_put_in_place(scene: Scene) -> None:
+    test = scene.world.test
+
+    def edit(contents: Mapping[str, bytes]) -> list[str]:
+        scene.vips.write_bytes(VIPS + b"# edited\n")
+        return test(contents)
+
+    scene.world.test = edit  # type: ignore[method-assign]
+    assert not scene.run().done
+    assert scene.main.read_bytes() == BEFORE
+    assert scene.vips.read_bytes() == VIPS + b"# edited\n"
+    assert scene.can_start()
 
 
 def test_damaged_journal_is_said(scene: Scene) -> None:
