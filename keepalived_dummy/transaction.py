@@ -99,8 +99,8 @@ def _run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
         except (UserError, OSError, KeyboardInterrupt) as error:
             deafen()
             outcome.wrong.append(_text(error))
-            _back(journal, host, transaction, before, outcome)
-            hold.drop(move.held)
+            given_up = _back(journal, host, transaction, before, outcome)
+            _let_go(host, transaction, before, move, given_up)
         else:
             journal.end(transaction.then)
     return outcome
@@ -169,10 +169,14 @@ def _text(error: UserError | OSError | KeyboardInterrupt) -> str:
 
 @dataclass
 class _Move:
-    """What is held while keepalived moves it, and who is to be told when that is over."""
+    """What is held while keepalived moves it, and who is to be told when that is over.
+
+    `asked`: keepalived was to reload, so it may have taken what is held.
+    """
 
     guarded: contextlib.ExitStack
     held: list[Held] = field(default_factory=list)
+    asked: bool = False
 
 
 def _forward(
@@ -196,6 +200,7 @@ def _forward(
         if held:
             move.guarded.enter_context(_guard(host, what.vips, before, held))
         hold.add(held)
+        move.asked = True
         if failed := host.reload(True):
             raise UserError(f"keepalived can't be reloaded: {failed}")
         _prove(host, before, what.vips, held)
@@ -217,6 +222,18 @@ def _guard(host: Host, vips: tuple[Vip, ...], before: Picture, held: list[Held])
         return not left
 
     return guard.start(finish, hold.lifetime(held))
+
+
+def _let_go(
+    host: Host, what: Transaction, before: Picture | None, move: _Move, given_up: bool
+) -> None:
+    """Keep what keepalived has taken, unless it has given all that up; drop the rest."""
+    taken: list[Held] = []
+    if before is not None and move.asked and not given_up:
+        now = host.picture(before.states is not None)
+        taken = hold.taken(move.held, what.vips, before, now)
+        hold.keep(taken)
+    hold.drop(one for one in move.held if one not in taken)
 
 
 def _apply(host: Host) -> None:
@@ -258,15 +275,41 @@ def _await(wrong: Callable[[], list[str]], addresses: int) -> list[str]:
 
 def _back(
     journal: Journal, host: Host, what: Transaction, before: Picture | None, outcome: Outcome
-) -> None:
-    """Put back what was put in place, have keepalived take it, and say what became of it.
+) -> bool:
+    """Put back what was put in place, have keepalived take it, and say what became of it; whether that was all.
 
-    A file that was edited since may still name a dummy of an adopt: then its conf stays, for keepalived ends
-    where a device is not there, and what is left counts as adopted, for revert to take back.
+    A file that was edited since, and a keepalived that does not reload, may still name a dummy of an adopt:
+    then its conf stays, for keepalived ends where a device is not there, and what is left counts as adopted,
+    for revert to take back.
     """
     outcome.done = False
     journal.begin(replace(what, direction=BACK))
-    restored, left = False, False
+    restored, whole = _put_back(journal, what, outcome)
+    if restored and what.reload:
+        whole = _return(host, what, before, outcome) and whole
+    for change in what.changes if whole else ():
+        if change.old is None and content(Path(change.path)) == journal.content(change.new):
+            put(Path(change.path), None)
+            outcome.said.append(f"{change.path}: removed")
+            restored = True
+    if restored:
+        try:
+            outcome.wrong += host.apply()
+        except OSError as error:  # as where the terminal is gone
+            outcome.wrong.append(_text(error))
+    left = not whole and what.kind == ADOPT
+    if left:
+        outcome.wrong.append(
+            "what is left of it counts as adopted: keepalived-dummy revert takes it back, or names"
+            " the lines to mend by hand; adopt goes on from it"
+        )
+    journal.end(what.then if left else None)
+    return whole
+
+
+def _put_back(journal: Journal, what: Transaction, outcome: Outcome) -> tuple[bool, bool]:
+    """Every file that was changed; whether one was, and whether all are as they were."""
+    restored, whole = False, True
     for change in reversed(what.changes):
         now = content(Path(change.path))
         if change.old is None or now == journal.content(change.old):
@@ -277,34 +320,18 @@ def _back(
             restored = True
         else:
             outcome.wrong.append(f"{change.path} was changed meanwhile: not put back")
-            left = True
-    if restored and what.reload:
-        _return(host, what, before, outcome)
-    for change in () if left else what.changes:
-        if change.old is None and content(Path(change.path)) == journal.content(change.new):
-            put(Path(change.path), None)
-            outcome.said.append(f"{change.path}: removed")
-            restored = True
-    if restored:
-        try:
-            outcome.wrong += host.apply()
-        except OSError as error:  # as where the terminal is gone
-            outcome.wrong.append(_text(error))
-    if left and what.kind == ADOPT:
-        outcome.wrong.append(
-            "what is left of it counts as adopted: keepalived-dummy revert takes it back, or names"
-            " the lines to mend by hand; adopt goes on from it"
-        )
-    journal.end(what.then if left and what.kind == ADOPT else None)
+            whole = False
+    return restored, whole
 
 
-def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> None:
+def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> bool:
+    """Have keepalived take what was put back; whether it was reloaded."""
     now = host.picture(False)
     if wrong := host.reload(now.pid != 0):
         outcome.wrong.append(f"keepalived can't be reloaded: {wrong}")
-        return
+        return False
     if before is None:
-        return
+        return True
     here = tuple(Vip(vip.instance, vip.address, vip.before, vip.before) for vip in what.vips)
     known = replace(before, pid=host.picture(False).pid, states=None)
     if wrong_places := _await(lambda: proof.missing(known, host.picture(False), here), len(here)):
@@ -313,3 +340,4 @@ def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outc
         outcome.said.append(
             "keepalived has the former configuration again, every VIP is where it was"
         )
+    return True

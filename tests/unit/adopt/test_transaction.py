@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from world import World
 
-from keepalived_dummy import replace, revert, transaction
+from keepalived_dummy import guard, hold, replace, revert, transaction
 from keepalived_dummy.errors import UserError
+from keepalived_dummy.hold import Held
 from keepalived_dummy.journal import BACK, Generation, Journal, Transaction
+from keepalived_dummy.proof import Picture
 from keepalived_dummy.rewrite import Vip
 
 BEFORE = b"vrrp_instance V {\n interface e0\n include vips\n}\n"
@@ -29,9 +31,9 @@ class Killed(BaseException):
     """kill -9: nothing of the process's own runs any more."""
 
 
-def kill() -> None:
-    """End it here."""
-    raise Killed
+def raised(error: BaseException) -> None:
+    """For a lambda."""
+    raise error
 
 
 @pytest.fixture(autouse=True)
@@ -243,7 +245,7 @@ def killed_at_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of which keepalived has taken all, killed before that was noted."""
     what = scene.begin()
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "end", lambda *_: kill())
+        patch.setattr(Journal, "end", lambda *_: raised(Killed()))
         with pytest.raises(Killed):
             transaction.run(scene.journal, scene.world, what)
     assert scene.state() == "after"
@@ -274,6 +276,77 @@ def test_edited_since_it_was_killed_stays_adopted(
         replace.put(Path(name), content)
     assert path.read_bytes() == {"main": BEFORE, "vips": VIPS}[edited] + b"# edited\n"
     assert not scene.conf.exists()
+
+
+HELD = Held("192.0.2.10/32", "k0", (), "forever", True)
+ADDED = hold.script("replace", [HELD], 60)
+DROPPED = hold.script("del", [HELD])
+
+
+@pytest.fixture
+def batches(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What ip(8) is told, the VIP held during the move."""
+    said: list[str] = []
+    monkeypatch.setattr(hold, "_run", lambda batch: said.append(batch) if batch else None)
+    monkeypatch.setattr(guard, "start", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(scene.world, "holds", lambda *_: [HELD])
+    return said
+
+
+def test_what_keepalived_has_taken_back_is_dropped(scene: Scene, batches: list[str]) -> None:
+    scene.world.reloads = ["ignored"]
+    assert not scene.run().done
+    assert batches == [ADDED, DROPPED]
+
+
+def test_what_keepalived_keeps_is_not_dropped(
+    scene: Scene, batches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files written over adopt's own during the proof, as by config management: keepalived keeps the VIP."""
+    reload = scene.world.reload
+
+    def overwritten(running: bool) -> str:
+        said = reload(running)
+        for path in (scene.main, scene.vips):
+            path.write_bytes(path.read_bytes() + b"# managed\n")
+        return said
+
+    monkeypatch.setattr(scene.world, "reload", overwritten)
+    scene.world.reloads = ["flaps"]
+    outcome = scene.run()
+    assert not outcome.done
+    assert scene.world.places == {("192.0.2.10", "k0")}
+    assert batches == [ADDED, hold.script("change", [HELD])]
+    assert scene.can_start()
+
+
+def test_reload_that_fails_on_the_way_back(scene: Scene, batches: list[str]) -> None:
+    """keepalived goes on with the VIP on the dummy, which so stays; revert tries again."""
+    scene.world.reloads = ["flaps", "refused"]
+    outcome = scene.run()
+    assert not outcome.done
+    assert batches == [ADDED, hold.script("change", [HELD])]
+    assert "keepalived can't be reloaded: Job failed" in outcome.wrong
+    assert "keepalived-dummy revert" in outcome.wrong[-1]
+    assert (scene.main.read_bytes(), scene.vips.read_bytes()) == (BEFORE, VIPS)
+    assert scene.conf.exists()
+    done = revert.plan(scene.main, scene.journal.adopted(), scene.journal)
+    assert done.after == {str(scene.conf): None}
+
+
+def test_not_asked_to_reload_it_has_taken_nothing(
+    scene: Scene, batches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where keepalived tells no state, a BACKUP that was MASTER looks as if it had taken what is held."""
+    held = frozenset([("192.0.2.10", "k0")])
+    silent = iter([Picture(100, None, scene.world.places)])
+    monkeypatch.setattr(
+        scene.world, "picture", lambda _=True: next(silent, Picture(100, None, held))
+    )
+    monkeypatch.setattr(guard, "start", lambda *_: raised(OSError(errno.EAGAIN, "no process")))
+    scene.world.reloads = ["refused"]
+    assert not scene.run().done
+    assert hold.script("change", [HELD]) not in batches
 
 
 def test_changed_while_it_asked(scene: Scene) -> None:
