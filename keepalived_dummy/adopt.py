@@ -16,6 +16,7 @@ from keepalived_dummy import (
     links,
     live,
     replace,
+    service,
     transaction,
 )
 from keepalived_dummy.errors import UserError
@@ -60,12 +61,11 @@ def run(options: Options, voice: Voice) -> int:
         return TO_DO if interrupted and status == DONE else status
     live.must_be_root()
     with live.alone():
-        host = Live(options.config, voice.say)
         if options.reload:
-            live.reads(options.config, host.service)
-        recovered = transaction.recover(ledger, host)
-        if recovered is not None and tell(voice, recovered) != DONE:
+            live.reads(options.config, service.find())
+        if not recovered(ledger, options.config, voice):
             return REFUSED
+        host = Live(options.config, voice.say)
         done = plan(options)
         status = _show(options, voice, done)
         if status != TO_DO:
@@ -74,6 +74,16 @@ def run(options: Options, voice: Voice) -> int:
             voice.complain("nothing was changed")
             return REFUSED
         return _carry_out(options, voice, host, ledger, done)
+
+
+def recovered(ledger: Journal, path: Path, voice: Voice) -> bool:
+    """Finish what a run that was killed left, with the --config it had; whether nothing is left of it."""
+    left = ledger.under_way()
+    if left is None:
+        return True
+    host = Live(Path(left.config) if left.config else path, voice.say)
+    outcome = transaction.recover(ledger, host)
+    return outcome is None or tell(voice, outcome) == DONE
 
 
 def plan(options: Options) -> Rewrite:
@@ -123,9 +133,12 @@ def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done
         replace.check(Path(path))
     changes = transaction.changes(ledger, done.before, after)
     moved = tuple(vip for vip in done.vips if vip.before != vip.after)
-    generations = (*ledger.adopted(), Generation(changes, moved))
+    path = str(options.config)
+    generations = (*ledger.adopted(), Generation(changes, moved, path))
     reload = options.reload and host.service.pid != 0
-    what = Transaction(journal.ADOPT, changes, done.vips, generations, journal.FORWARD, reload)
+    what = Transaction(
+        journal.ADOPT, changes, done.vips, generations, journal.FORWARD, reload, path
+    )
     outcome = transaction.run(ledger, host, what)
     if outcome.done:
         places = sorted({vip.after for vip in moved})

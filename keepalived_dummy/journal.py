@@ -33,17 +33,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Generation:
-    """What one adopt did."""
+    """What one adopt did, with this --config; empty: not known, as of an earlier release."""
 
     changes: tuple[Change, ...]
     vips: tuple[Vip, ...]
+    config: str = ""
 
 
 @dataclass(frozen=True)
 class Transaction:
     """A change under way. `direction`: BACK once it was found to fail. `then`: the ledger at its end.
 
-    `reload`: keepalived ran when it began, and is to follow.
+    `reload`: keepalived ran when it began, and is to follow. `config`: see Generation.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Transaction:
     then: tuple[Generation, ...]
     direction: str = FORWARD
     reload: bool = True
+    config: str = ""
 
 
 @dataclass
@@ -102,6 +104,7 @@ class Journal:
             tuple(_generation(one) for one in made["then"]),
             made["direction"],
             made["reload"],
+            made.get("config", ""),
         )
 
     def adopted(self) -> tuple[Generation, ...]:
@@ -150,4 +153,4 @@ def _vips(made: Any) -> tuple[Vip, ...]:
 
 
 def _generation(made: Any) -> Generation:
-    return Generation(_changes(made["changes"]), _vips(made["vips"]))
+    return Generation(_changes(made["changes"]), _vips(made["vips"]), made.get("config", ""))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from keepalived_dummy import edits, journal, keepalived, live, replace, transaction
-from keepalived_dummy.adopt import DONE, REFUSED, ROOT, Voice, tell
+from keepalived_dummy import edits, journal, keepalived, live, replace, service, transaction
+from keepalived_dummy.adopt import DONE, REFUSED, ROOT, Voice, recovered, tell
 from keepalived_dummy.errors import Problem, UserError
 from keepalived_dummy.journal import Generation, Journal, Transaction
 from keepalived_dummy.keepalived import Document
@@ -37,16 +37,22 @@ def run(path: Path, reload: bool, voice: Voice) -> int:
     live.must_be_root()
     ledger = Journal()
     with live.alone():
-        host = Live(path, voice.say)
         if reload:
-            live.reads(path, host.service)
-        recovered = transaction.recover(ledger, host)
-        if recovered is not None and tell(voice, recovered) != DONE:
+            live.reads(path, service.find())
+        if not recovered(ledger, path, voice):
             return REFUSED
+        host = Live(path, voice.say)
         generations = ledger.adopted()
         if not generations:
             voice.say("nothing to do: nothing was adopted")
             return DONE
+        mine, others = _with(path, generations)
+        if not mine:
+            known = " and ".join(_configs(others))
+            voice.complain(f"nothing was adopted with --config {path}, but with {known}: say that")
+            return REFUSED
+        for one in _configs(others):
+            voice.say(f"what was adopted with {one} stays")
         done = plan(path, generations, ledger)
         for problem in done.conflicts:
             voice.complain(str(problem))
@@ -62,6 +68,18 @@ def run(path: Path, reload: bool, voice: Voice) -> int:
         return _carry_out(done, host, ledger, reload, voice)
 
 
+def _with(
+    path: Path, generations: tuple[Generation, ...]
+) -> tuple[tuple[Generation, ...], tuple[Generation, ...]]:
+    """Those that were adopted with this --config, and the others."""
+    mine = tuple(one for one in generations if one.config in ("", str(path)))
+    return mine, tuple(one for one in generations if one not in mine)
+
+
+def _configs(generations: tuple[Generation, ...]) -> list[str]:
+    return [f"--config {config}" for config in sorted({one.config for one in generations})]
+
+
 def _diff(done: Plan) -> str:
     before = {path: content or b"" for path, content in done.before.items()}
     return edits.diff(before, {path: content or b"" for path, content in done.after.items()})
@@ -73,15 +91,19 @@ def _carry_out(done: Plan, host: Live, ledger: Journal, reload: bool, voice: Voi
         replace.check(Path(path))
     changes = transaction.changes(ledger, done.before, done.after)
     running = reload and host.service.pid != 0
-    what = Transaction(journal.REVERT, changes, done.vips, (), journal.FORWARD, running)
+    _, others = _with(host.config, ledger.adopted())
+    what = Transaction(
+        journal.REVERT, changes, done.vips, others, journal.FORWARD, running, str(host.config)
+    )
     outcome = transaction.run(ledger, host, what)
     if outcome.done:
         voice.say("reverted" if running else "reverted; keepalived was not reloaded")
     return tell(voice, outcome)
 
 
-def plan(path: Path, generations: tuple[Generation, ...], ledger: Journal) -> Plan:
+def plan(path: Path, adopted: tuple[Generation, ...], ledger: Journal) -> Plan:
     """What is to be done: pure but for reading. Raises UserError where the ledger is damaged."""
+    generations, others = _with(path, adopted)
     before = {c.path: replace.content(Path(c.path)) for one in generations for c in one.changes}
     after, left = _undone(generations, ledger, before)
     files = Disk(ROOT)
@@ -98,6 +120,7 @@ def plan(path: Path, generations: tuple[Generation, ...], ledger: Journal) -> Pl
         conflicts.append(Problem(where, line, message))
     vips = tuple(Vip(*key, now[key][2], place[2]) for key, place in places.items() if key in now)
     used = {place[2] for place in places.values()}
+    used |= {vip.after for one in others for vip in one.vips}
     kept = {
         change.path
         for one in generations

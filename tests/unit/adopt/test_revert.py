@@ -173,6 +173,31 @@ def test_confs_go_unless_they_were_edited(conf: Path, journal: Journal) -> None:
     assert revert.plan(conf, (generation,), journal).after == {}
 
 
+def test_what_another_config_was_adopted_with_stays(conf: Path, journal: Journal) -> None:
+    """Its lines, and the conf of a dummy that its VIPs are on too."""
+    made, other = conf.with_name("keepalived-e0.conf"), conf.with_name("other.conf")
+    old, new = journal.keep(BEFORE.encode()), journal.keep(AFTER.encode())
+    conf_made = Change(str(made), None, journal.keep(b"[Interface]\n"))
+    for path in (conf, other):
+        path.write_text(AFTER)
+    made.write_bytes(b"[Interface]\n")
+    generations = (
+        Generation((conf_made, Change(str(conf), old, new)), VIPS, str(conf)),
+        Generation((Change(str(other), old, new),), VIPS, str(other)),
+    )
+    assert revert.plan(conf, generations, journal).after == {str(conf): BEFORE.encode()}
+    assert revert.plan(other, generations, journal).after == {str(other): BEFORE.encode()}
+    mine = revert.plan(conf, generations[:1], journal)
+    assert mine.after == {str(made): None, str(conf): BEFORE.encode()}
+
+
+def test_of_an_earlier_release_it_is_not_known_with_which_config(
+    conf: Path, journal: Journal
+) -> None:
+    done = plan(conf, journal, AFTER)
+    assert done.after == {str(conf): BEFORE.encode()}
+
+
 def test_undo_of_a_large_file_is_quick() -> None:
     block = BEFORE * 1000
     after = AFTER * 1000
