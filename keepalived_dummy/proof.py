@@ -68,6 +68,16 @@ def _of_places(before: Picture, now: Picture, vips: Iterable[Vip]) -> Iterator[s
             yield f"{vip.address} is on {vip.before} too"
 
 
+def unmoved(before: Picture, vips: Iterable[Vip]) -> tuple[Vip, ...]:
+    """The VIPs that are held, as ones that stay where they are."""
+    return tuple(
+        Vip(vip.instance, vip.address, device, device)
+        for vip in vips
+        for device in (vip.before, vip.after)
+        if (vip.address, device) in before.places
+    )
+
+
 def back(vips: Iterable[Vip]) -> tuple[Vip, ...]:
     """The same VIPs on their way back."""
     return tuple(Vip(vip.instance, vip.address, vip.after, vip.before) for vip in vips)

@@ -84,23 +84,22 @@ def run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
 
 def _run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
     outcome = Outcome()
-    before: Picture | None = None
     with _interruptible() as deafen, contextlib.ExitStack() as guarded:
         move = _Move(guarded)
         try:
             journal.begin(transaction)
-            before = host.picture() if transaction.reload else None
+            before = move.before = host.picture() if transaction.reload else None
             if before is not None and before.pid and before.states is None:
                 outcome.said.append(
                     "keepalived does not tell its state: proven by the addresses alone"
                 )
-            outcome.said += _forward(journal, host, transaction, before, move)
+            outcome.said += _forward(journal, host, transaction, move)
             deafen()
         except (UserError, OSError, KeyboardInterrupt) as error:
             deafen()
             outcome.wrong.append(_text(error))
-            given_up = _back(journal, host, transaction, before, outcome)
-            _let_go(host, transaction, before, move, given_up)
+            given_up = _back(journal, host, transaction, move.before, outcome)
+            _let_go(host, transaction, move, given_up)
         else:
             journal.end(transaction.then)
     return outcome
@@ -171,17 +170,17 @@ def _text(error: UserError | OSError | KeyboardInterrupt) -> str:
 class _Move:
     """What is held while keepalived moves it, and who is to be told when that is over.
 
-    `asked`: keepalived was to reload, so it may have taken what is held.
+    `before`: the host, looked at last right before the reload. `asked`: keepalived was to reload, so it may have
+    taken what is held.
     """
 
     guarded: contextlib.ExitStack
+    before: Picture | None = None
     held: list[Held] = field(default_factory=list)
     asked: bool = False
 
 
-def _forward(
-    journal: Journal, host: Host, what: Transaction, before: Picture | None, move: _Move
-) -> list[str]:
+def _forward(journal: Journal, host: Host, what: Transaction, move: _Move) -> list[str]:
     """All steps; returns what is worth knowing. Raises UserError or OSError where one fails."""
     for change in what.changes:
         if change.old is None:
@@ -195,7 +194,8 @@ def _forward(
         _put(journal, change)
     if what.kind == ADOPT:
         _apply(host)  # the uplinks of a dummy are known from keepalived.conf
-    if before is not None and before.pid:
+    if move.before is not None and move.before.pid:
+        before = _look_again(host, what.vips, move, move.before)
         held = move.held = host.holds(what.vips, before)
         if held:
             move.guarded.enter_context(_guard(host, what.vips, before, held))
@@ -208,6 +208,14 @@ def _forward(
         if change.new is None:
             _put(journal, change)
     return [] if what.kind == ADOPT else host.apply()
+
+
+def _look_again(host: Host, vips: tuple[Vip, ...], move: _Move, before: Picture) -> Picture:
+    """The host seconds later: what was a MASTER's VIP may be another node's. Raises UserError where it is not as it was."""
+    now = move.before = host.picture(before.states is not None)
+    if wrong := proof.missing(before, now, proof.unmoved(before, vips)):
+        raise UserError("before the reload: " + "; ".join(wrong[:5]))
+    return now
 
 
 def _guard(host: Host, vips: tuple[Vip, ...], before: Picture, held: list[Held]) -> guard.Guard:
@@ -224,11 +232,10 @@ def _guard(host: Host, vips: tuple[Vip, ...], before: Picture, held: list[Held])
     return guard.start(finish, hold.lifetime(held))
 
 
-def _let_go(
-    host: Host, what: Transaction, before: Picture | None, move: _Move, given_up: bool
-) -> None:
+def _let_go(host: Host, what: Transaction, move: _Move, given_up: bool) -> None:
     """Keep what keepalived has taken, unless it has given all that up; drop the rest."""
     taken: list[Held] = []
+    before = move.before
     if before is not None and move.asked and not given_up:
         now = host.picture(before.states is not None)
         taken = hold.taken(move.held, what.vips, before, now)

@@ -13,7 +13,7 @@ from adopt_lan import CONF, UPLINK, VIP4, VIP6, done, on
 from checks import check, edited, note
 from host import DUMMY, run
 
-# Files put in place, files taken away, questions to keepalived: the first before the reload, the others after it.
+# Files put in place, files taken away, questions to keepalived: the first two before the reload, the others after it.
 CALLS = ("rename", "unlink", "kill")
 TRACE = Path("/run/adopt.strace")
 
@@ -30,7 +30,7 @@ def steps(calls: dict[str, int]) -> Iterator[tuple[str, int]]:
     """Each rename, the last of what is removed, before and after the reload; tests/unit/adopt has every step."""
     yield from (("rename", number) for number in range(1, calls["rename"] + 1))
     yield "unlink", calls["unlink"]
-    yield from (("kill", number) for number in (1, 2))
+    yield from (("kill", number) for number in (1, 2, 3))
 
 
 def killed(call: str, number: int, words: str) -> bool:
@@ -53,7 +53,7 @@ def expire() -> bool:
 @check(*edited("transaction.py", "hold.keep(taken)", "pass"))
 def killed_and_kept() -> None:
     """Killed between the reload and the proof: no VIP is left to expire, whether anybody runs it again or not."""
-    assert killed("kill", 2, "adopt --yes")
+    assert killed("kill", 3, "adopt --yes")
     assert on(DUMMY)
     host.wait_for("no VIP has a lifetime", lambda: not expire(), 10)
     done("revert --yes")

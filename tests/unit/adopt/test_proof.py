@@ -51,6 +51,23 @@ def test_proof(before: Picture, now: Picture, wrong: str) -> None:
     assert (wrong in found) if wrong else not found
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "wrong"),
+    [
+        (picture(2, OLD), picture(2, OLD), ""),
+        (picture(2, NEW), picture(2, NEW), ""),
+        (picture(1), picture(2, OLD), ""),
+        (picture(2, OLD), picture(2), "192.0.2.10 is not on e0"),
+        (picture(2, OLD), picture(1), "was MASTER and is BACKUP"),
+        (Picture(7, None, frozenset([OLD])), Picture(7, None, frozenset()), "is not on e0"),
+        (Picture(7, None, frozenset()), Picture(7, None, frozenset([OLD])), ""),
+    ],
+)
+def test_before_the_reload_all_is_as_it_was(before: Picture, now: Picture, wrong: str) -> None:
+    found = "; ".join(proof.missing(before, now, proof.unmoved(before, [VIP])))
+    assert (wrong in found) if wrong else not found
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_json(version: int) -> None:
     one = {"data": {"iname": "V 1", "state": 2}, "stats": {"become_master": 3}}

@@ -17,8 +17,11 @@ from keepalived_dummy import guard, hold, replace, revert, transaction
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
 from keepalived_dummy.journal import BACK, Generation, Journal, Transaction
+from keepalived_dummy.keepalived import read_from
+from keepalived_dummy.keepalived.disk import Disk
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.rewrite import Vip
+from keepalived_dummy.service import BACKUP, MASTER
 
 BEFORE = b"vrrp_instance V {\n interface e0\n include vips\n}\n"
 AFTER = b"vrrp_instance V {\n interface e0\n mcast_src_ip 192.0.2.5\n include vips\n}\n"
@@ -347,6 +350,53 @@ def test_not_asked_to_reload_it_has_taken_nothing(
     scene.world.reloads = ["refused"]
     assert not scene.run().done
     assert hold.script("change", [HELD]) not in batches
+
+
+def elected(scene: Scene, state: int) -> Callable[[Mapping[str, bytes]], list[str]]:
+    """keepalived -t, during which the other node fails, or comes back."""
+
+    def test(_: Mapping[str, bytes]) -> list[str]:
+        scene.world.state = state
+        scene.world.places = frozenset([("192.0.2.10", "e0")] if state == MASTER else [])
+        return []
+
+    return test
+
+
+@pytest.fixture
+def holding(scene: Scene, batches: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What ip(8) is told, with what is held found as on a host."""
+
+    def holds(vips: tuple[Vip, ...], before: Picture) -> list[Held]:
+        return hold.needed(read_from(Disk(Path("/")), str(scene.main)), vips, before)
+
+    monkeypatch.setattr(scene.world, "holds", holds)
+    return batches
+
+
+def test_a_node_that_is_no_master_any_more_holds_nothing(
+    scene: Scene, holding: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new MASTER has the VIPs."""
+    monkeypatch.setattr(scene.world, "test", elected(scene, BACKUP))
+    outcome = scene.run()
+    assert not outcome.done
+    assert outcome.wrong[0].startswith(
+        "before the reload: vrrp_instance V was MASTER and is BACKUP"
+    )
+    assert len(outcome.wrong) == 1
+    assert holding == []
+    assert scene.state() == "before"
+
+
+def test_a_node_that_has_become_master_holds_its_vips(
+    scene: Scene, holding: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.world.state = BACKUP
+    scene.world._take()
+    monkeypatch.setattr(scene.world, "test", elected(scene, MASTER))
+    assert scene.run().done
+    assert holding == [ADDED, hold.script("change", [HELD])]
 
 
 def test_changed_while_it_asked(scene: Scene) -> None:
