@@ -78,6 +78,20 @@ def unmoved(before: Picture, vips: Iterable[Vip]) -> tuple[Vip, ...]:
     )
 
 
+def returned(before: Picture, now: Picture, vips: Iterable[Vip]) -> list[str]:
+    """What is not where it was before the move; `before` may be a look after it, as of a run that recovers.
+
+    keepalived may be another process, and have been no MASTER for a moment.
+    """
+    homes = [
+        Vip(vip.instance, vip.address, vip.before, vip.before)
+        for vip in vips
+        if unmoved(before, [vip])
+    ]
+    places = frozenset((vip.address, vip.before) for vip in homes)
+    return missing(Picture(now.pid, None, places), now, homes)
+
+
 def back(vips: Iterable[Vip]) -> tuple[Vip, ...]:
     """The same VIPs on their way back."""
     return tuple(Vip(vip.instance, vip.address, vip.after, vip.before) for vip in vips)

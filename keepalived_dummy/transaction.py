@@ -147,7 +147,7 @@ def recover(journal: Journal, host: Host) -> Outcome | None:
         outcome = Outcome(said=[f"an interrupted {left.kind} is taken back"])
         with _interruptible() as deafen:
             deafen()
-            _back(journal, host, left, None, outcome)
+            _back(journal, host, left, host.picture(False) if left.reload else None, outcome)
         outcome.done = not outcome.wrong
         return outcome
     outcome = _run(
@@ -292,8 +292,10 @@ def _back(
     outcome.done = False
     journal.begin(replace(what, direction=BACK))
     restored, whole = _put_back(journal, what, outcome)
+    if what.direction == BACK and before is not None and before.pid:
+        restored = True  # by the run that was killed, before it could reload
     if restored and what.reload:
-        whole = _return(host, what, before, outcome) and whole
+        whole = _return(host, what, before if whole else None, outcome) and whole
     for change in what.changes if whole else ():
         if change.old is None and content(Path(change.path)) == journal.content(change.new):
             put(Path(change.path), None)
@@ -332,16 +334,16 @@ def _put_back(journal: Journal, what: Transaction, outcome: Outcome) -> tuple[bo
 
 
 def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> bool:
-    """Have keepalived take what was put back; whether it was reloaded."""
+    """Have keepalived take what was put back, and see it where `before` is given; whether it was reloaded."""
     now = host.picture(False)
     if wrong := host.reload(now.pid != 0):
         outcome.wrong.append(f"keepalived can't be reloaded: {wrong}")
         return False
     if before is None:
+        outcome.said.append("keepalived was reloaded")
         return True
-    here = tuple(Vip(vip.instance, vip.address, vip.before, vip.before) for vip in what.vips)
-    known = replace(before, pid=host.picture(False).pid, states=None)
-    if wrong_places := _await(lambda: proof.missing(known, host.picture(False), here), len(here)):
+    vips = what.vips
+    if wrong_places := _await(lambda: proof.returned(before, host.picture(False), vips), len(vips)):
         outcome.wrong += [f"after putting back: {line}" for line in wrong_places]
     else:
         outcome.said.append(

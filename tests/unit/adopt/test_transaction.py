@@ -28,6 +28,7 @@ AFTER = b"vrrp_instance V {\n interface e0\n mcast_src_ip 192.0.2.5\n include vi
 VIPS = b"virtual_ipaddress {\n 192.0.2.10/24\n}\n"
 MOVED = b"virtual_ipaddress {\n 192.0.2.10/32 dev k0\n}\n"
 VIP = Vip("V", "192.0.2.10", "e0", "k0")
+WHERE_IT_WAS = "keepalived has the former configuration again, every VIP is where it was"
 
 
 class Killed(BaseException):
@@ -112,7 +113,7 @@ def test_put_back_when_not_proven(scene: Scene, reloads: list[str], text: str) -
     assert text in outcome.wrong[0]
     assert scene.state() == "before"
     assert scene.world.places == {("192.0.2.10", "e0")}
-    assert "every VIP is where it was" in outcome.said[-2]
+    assert outcome.said[-2] == WHERE_IT_WAS
     assert scene.journal.under_way() is None
     assert scene.journal.adopted() == ()
 
@@ -242,6 +243,55 @@ def test_killed_while_taken_back(scene: Scene) -> None:
     assert recovered is not None
     assert (recovered.done, recovered.wrong) == (True, [])
     assert scene.state() == "before"
+    assert WHERE_IT_WAS in recovered.said
+
+
+@pytest.fixture
+def half_back(scene: Scene) -> Scene:
+    """Killed on its way back: its files are put back, keepalived has the VIP on the dummy still."""
+    what = scene.begin()
+    for path, content in scene.after.items():
+        replace.put(Path(path), content)
+    scene.world._take()
+    scene.main.write_bytes(BEFORE)
+    scene.vips.write_bytes(VIPS)
+    scene.journal.begin(dataclasses.replace(what, direction=BACK))
+    return scene
+
+
+def test_killed_before_the_reload_back(half_back: Scene) -> None:
+    recovered = transaction.recover(half_back.journal, half_back.world)
+    assert recovered is not None
+    assert (recovered.done, recovered.wrong) == (True, [])
+    assert WHERE_IT_WAS in recovered.said
+    assert half_back.world.places == {("192.0.2.10", "e0")}
+    assert half_back.state() == "before"
+
+
+def test_killed_before_the_reload_back_which_does_nothing(half_back: Scene) -> None:
+    half_back.world.reloads = ["ignored"]
+    recovered = transaction.recover(half_back.journal, half_back.world)
+    assert recovered is not None
+    assert recovered.wrong == ["after putting back: 192.0.2.10 is not on e0"]
+    assert not recovered.done
+
+
+def test_a_keepalived_stopped_since_is_not_started(half_back: Scene) -> None:
+    half_back.world.pid = 0
+    assert transaction.recover(half_back.journal, half_back.world) is not None
+    assert half_back.world.log == ["apply"]
+    assert half_back.state() == "before"
+
+
+def test_taken_back_after_it_was_killed_is_seen_to_be(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_at_the_end(scene, monkeypatch)
+    scene.world.reloads = ["flaps", "ignored"]
+    recovered = transaction.recover(scene.journal, scene.world)
+    assert recovered is not None
+    assert "after putting back: 192.0.2.10 is not on e0" in recovered.wrong
+    assert WHERE_IT_WAS not in recovered.said
 
 
 def killed_at_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +317,7 @@ def test_edited_since_it_was_killed_stays_adopted(
     assert not recovered.done
     assert f"{path} was changed meanwhile: not put back" in recovered.wrong
     assert "keepalived-dummy revert" in recovered.wrong[-1]
+    assert WHERE_IT_WAS not in recovered.said
     assert path.read_bytes() == now
     assert scene.conf.exists()
     assert scene.can_start()
