@@ -101,7 +101,12 @@ def _run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
             given_up = _back(journal, host, transaction, move.before, outcome)
             _let_go(host, transaction, move, given_up)
         else:
-            journal.end(transaction.then)
+            try:
+                journal.end(transaction.then)
+            except OSError as error:
+                outcome.done = False
+                again = "all is in place, but not noted: run this again"
+                outcome.wrong.append(f"{_text(error)}; {again}")
     return outcome
 
 
@@ -256,7 +261,10 @@ def _put(journal: Journal, change: Change) -> None:
         return
     if now != journal.content(change.old):
         raise UserError(f"{path} was changed meanwhile")
-    put(path, new)
+    try:
+        put(path, new)
+    except OSError as error:  # a write's does not name the file
+        raise UserError(f"{path}: {error.strerror or error}") from error
 
 
 def _prove(host: Host, before: Picture, vips: tuple[Vip, ...], held: list[Held]) -> None:
@@ -290,47 +298,91 @@ def _back(
     for revert to take back.
     """
     outcome.done = False
-    journal.begin(replace(what, direction=BACK))
-    restored, whole = _put_back(journal, what, outcome)
+    with contextlib.suppress(OSError):  # no room: the next run tries forward first
+        journal.begin(replace(what, direction=BACK))
+    back = _put_back(journal, what, outcome)
     if what.direction == BACK and before is not None and before.pid:
-        restored = True  # by the run that was killed, before it could reload
-    if restored and what.reload:
-        whole = _return(host, what, before if whole else None, outcome) and whole
-    for change in what.changes if whole else ():
-        if change.old is None and content(Path(change.path)) == journal.content(change.new):
-            put(Path(change.path), None)
-            outcome.said.append(f"{change.path}: removed")
-            restored = True
-    if restored:
+        back.restored = True  # by the run that was killed, before it could reload
+    if back.restored and what.reload:
+        reloaded = _return(host, what, before if back.is_whole else None, outcome)
+        back.left |= not reloaded
+    if back.is_whole:
+        _remove_confs(journal, what, back, outcome)
+    if back.restored:
         try:
             outcome.wrong += host.apply()
         except OSError as error:  # as where the terminal is gone
             outcome.wrong.append(_text(error))
-    left = not whole and what.kind == ADOPT
+    _end_back(journal, what, back, outcome)
+    return back.is_whole
+
+
+@dataclass
+class _Back:
+    """`restored`: a file was put back. `left`: something was edited or not reloaded. `stuck`: it could not be written."""
+
+    restored: bool = False
+    left: bool = False
+    stuck: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        return not (self.left or self.stuck)
+
+
+def _put_back(journal: Journal, what: Transaction, outcome: Outcome) -> _Back:
+    """Every file that was changed."""
+    back = _Back()
+    for change in reversed(what.changes):
+        path, old = Path(change.path), journal.content(change.old)
+        now = content(path)
+        if old is None or now == old:
+            continue
+        if now != journal.content(change.new):
+            outcome.wrong.append(f"{path} was changed meanwhile: not put back")
+            back.left = True
+            continue
+        try:
+            put(path, old)
+        except OSError as error:
+            outcome.wrong.append(f"{path}: not put back: {error.strerror or error}")
+            back.stuck = True
+        else:
+            outcome.said.append(f"{path}: put back")
+            back.restored = True
+    return back
+
+
+def _remove_confs(journal: Journal, what: Transaction, back: _Back, outcome: Outcome) -> None:
+    for change in what.changes:
+        path = Path(change.path)
+        if change.old is None and content(path) == journal.content(change.new):
+            try:
+                put(path, None)
+            except OSError as error:
+                outcome.wrong.append(f"{path}: not removed: {error.strerror or error}")
+                back.stuck = True
+            else:
+                outcome.said.append(f"{path}: removed")
+                back.restored = True
+
+
+def _end_back(journal: Journal, what: Transaction, back: _Back, outcome: Outcome) -> None:
+    """Note how it ended, and say who goes on where that is not the end."""
+    later = "what is in place is left to the next adopt or revert: run it once this is mended"
+    if back.stuck:
+        outcome.wrong.append(later)
+        return
+    left = back.left and what.kind == ADOPT
     if left:
         outcome.wrong.append(
             "what is left of it counts as adopted: keepalived-dummy revert takes it back, or names"
             " the lines to mend by hand; adopt goes on from it"
         )
-    journal.end(what.then if left else None)
-    return whole
-
-
-def _put_back(journal: Journal, what: Transaction, outcome: Outcome) -> tuple[bool, bool]:
-    """Every file that was changed; whether one was, and whether all are as they were."""
-    restored, whole = False, True
-    for change in reversed(what.changes):
-        now = content(Path(change.path))
-        if change.old is None or now == journal.content(change.old):
-            continue
-        if now == journal.content(change.new):
-            put(Path(change.path), journal.content(change.old))
-            outcome.said.append(f"{change.path}: put back")
-            restored = True
-        else:
-            outcome.wrong.append(f"{change.path} was changed meanwhile: not put back")
-            whole = False
-    return restored, whole
+    try:
+        journal.end(what.then if left else None)
+    except OSError as error:
+        outcome.wrong += [_text(error), later]
 
 
 def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> bool:

@@ -246,6 +246,66 @@ def test_killed_while_taken_back(scene: Scene) -> None:
     assert WHERE_IT_WAS in recovered.said
 
 
+def full(scene: Scene, patch: pytest.MonkeyPatch, everywhere: bool) -> None:
+    """A disk that is full from the second file on: the journal's, or that of keepalived.conf too."""
+    put, write, found = replace.put, Journal._write, [False]
+
+    def put_(path: Path, data: bytes | None) -> None:
+        found[0] |= path == scene.vips
+        if data is not None and (path == scene.vips or (everywhere and found[0])):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put(path, data)
+
+    def write_(journal: Journal, name: str, what: dict[str, object]) -> None:
+        if found[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(journal, name, what)
+
+    patch.setattr(transaction, "put", put_)
+    patch.setattr(Journal, "_write", write_)
+
+
+def test_no_room_to_note_that_it_is_taken_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full(scene, monkeypatch, False)
+    outcome = scene.run()
+    assert outcome.wrong == [f"{scene.vips}: No space left on device"]
+    assert f"{scene.main}: put back" in outcome.said
+    assert scene.state() == "before"
+    assert scene.journal.under_way() is None
+
+
+def test_no_room_to_put_anything_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        full(scene, patch, True)
+        outcome = scene.run()
+    assert not outcome.done
+    assert outcome.wrong == [
+        f"{scene.vips}: No space left on device",
+        f"{scene.main}: not put back: No space left on device",
+        "what is in place is left to the next adopt or revert: run it once this is mended",
+    ]
+    assert scene.state() == "mixed"
+    assert scene.can_start()
+    recovered = transaction.recover(scene.journal, scene.world)
+    assert recovered is not None
+    assert recovered.done
+    assert scene.state() == "after"
+    assert len(scene.journal.adopted()) == 1
+
+
+def test_no_room_to_note_that_it_is_done(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "end", lambda *_: raised(OSError(errno.ENOSPC, "no room")))
+        outcome = scene.run()
+    assert not outcome.done
+    assert outcome.wrong == ["no room; all is in place, but not noted: run this again"]
+    assert scene.state() == "after"
+    assert transaction.recover(scene.journal, scene.world) is not None
+    assert len(scene.journal.adopted()) == 1
+
+
 @pytest.fixture
 def half_back(scene: Scene) -> Scene:
     """Killed on its way back: its files are put back, keepalived has the VIP on the dummy still."""
