@@ -143,18 +143,19 @@ def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done
     if outcome.done:
         places = sorted({vip.after for vip in moved})
         voice.say(f"adopted: {len(moved)} addresses on {', '.join(places) or 'no other interface'}")
-        voice.say(_of_reload(options, host))
+        voice.say(_of_reload(options, host, outcome.shown))
     return tell(voice, outcome)
 
 
-def _of_reload(options: Options, host: Live) -> str:
+def _of_reload(options: Options, host: Live, shown: bool) -> str:
     if not options.reload:
         return "keepalived was not reloaded; until it is, it goes on as before"
     if not host.service.pid:
         return "keepalived does not run; it takes this at its start"
-    return (
-        "keepalived has it: every VIP it held is where it should be, and every MASTER still is one"
-    )
+    as_before = "every VIP it held is where it should be, and every MASTER still is one"
+    if shown:
+        return f"keepalived has it: {as_before}"
+    return f"keepalived was reloaded: {as_before}; nothing shows whether it has taken this, but its log"
 
 
 def tell(voice: Voice, outcome: transaction.Outcome) -> int:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from keepalived_dummy.rewrite import Vip
@@ -23,9 +23,14 @@ class Picture:
     places: frozenset[Place]
 
 
-def missing(before: Picture, now: Picture, vips: Iterable[Vip]) -> list[str]:
+def missing(before: Picture, now: Picture, vips: Collection[Vip]) -> list[str]:
     """What is not as it should be; empty: proven."""
-    return [*_of_process(before, now), *_of_states(before, now), *_of_places(before, now, vips)]
+    return [
+        *_of_process(before, now),
+        *_of_states(before, now),
+        *_of_places(before, now, vips),
+        *_of_configuration(before, now, vips),
+    ]
 
 
 def _of_process(before: Picture, now: Picture) -> Iterator[str]:
@@ -66,6 +71,29 @@ def _of_places(before: Picture, now: Picture, vips: Iterable[Vip]) -> Iterator[s
             yield f"{vip.address} is not on {vip.after}"
         elif old != new and old in now.places:
             yield f"{vip.address} is on {vip.before} too"
+
+
+def _of_configuration(before: Picture, now: Picture, vips: Iterable[Vip]) -> Iterator[str]:
+    """What keepalived itself says of where its VIPs are to be: all that a BACKUP shows of a reload."""
+    for vip in vips:
+        new = (now.states or {}).get(vip.instance)
+        if new is not None and _is_told(before, vip) and (vip.address, vip.after) not in new.vips:
+            yield f"keepalived has not taken that {vip.address} is to be on {vip.after}"
+
+
+def _is_told(before: Picture, vip: Vip) -> bool:
+    """Whether keepalived told that it has a VIP that moves on its former device."""
+    old = (before.states or {}).get(vip.instance)
+    return old is not None and vip.before != vip.after and (vip.address, vip.before) in old.vips
+
+
+def shows(before: Picture, vips: Iterable[Vip]) -> bool:
+    """Whether anything that moves will show that keepalived has taken its files: one that is held, or told."""
+    return any(
+        vip.before != vip.after
+        and (_is_told(before, vip) or (vip.address, vip.before) in before.places)
+        for vip in vips
+    )
 
 
 def unmoved(before: Picture, vips: Iterable[Vip]) -> tuple[Vip, ...]:

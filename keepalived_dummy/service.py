@@ -14,7 +14,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,14 @@ _READY = "keepalived-dummy: ready"  # what comes after it is from keepalived
 
 @dataclass(frozen=True)
 class InstanceState:
-    """As in keepalived's JSON: 0 INIT, 1 BACKUP, 2 MASTER, 3 FAULT; how often it became MASTER."""
+    """As in keepalived's JSON: 0 INIT, 1 BACKUP, 2 MASTER, 3 FAULT; how often it became MASTER.
+
+    `vips`: its addresses in the kernel's form with their devices, held or not.
+    """
 
     state: int
     masters: int = 0
+    vips: frozenset[tuple[str, str]] = frozenset()
 
 
 States = Mapping[str, InstanceState]
@@ -169,10 +173,20 @@ def parse(made: Any) -> States:
     instances = made["vrrp"] if isinstance(made, dict) else made
     return {
         one["data"]["iname"]: InstanceState(
-            int(one["data"]["state"]), int(one.get("stats", {}).get("become_master", 0))
+            int(one["data"]["state"]),
+            int(one.get("stats", {}).get("become_master", 0)),
+            frozenset(_vips(one["data"])),
         )
         for one in instances
     }
+
+
+def _vips(data: Any) -> Iterator[tuple[str, str]]:
+    """format_ipaddress() in keepalived's vrrp_ipaddress.c: ADDRESS[/LENGTH] [brd ADDRESS] dev NAME[@BASE] ..."""
+    for text in [*data.get("vips", ()), *data.get("evips", ())]:
+        found = re.match(r"([^\s/]+)(?:/\d+)?(?: brd \S+)? dev ([^\s@]+)", str(text))
+        if found:
+            yield found[1], found[2]
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,12 @@ class Host(Protocol):
 
 @dataclass
 class Outcome:
-    """Lines for people, and whether it was done."""
+    """Lines for people, and whether it was done. `shown`: that keepalived has taken it."""
 
     done: bool = True
     said: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    shown: bool = False
 
 
 def changes(
@@ -95,6 +96,8 @@ def _run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
                 )
             outcome.said += _forward(journal, host, transaction, move)
             deafen()
+            if move.before is not None:
+                outcome.shown = proof.shows(move.before, transaction.vips)
         except (UserError, OSError, KeyboardInterrupt) as error:
             deafen()
             outcome.wrong.append(_text(error))

@@ -16,6 +16,8 @@ from world import World
 from keepalived_dummy import adopt, journal, live, replace, revert
 from keepalived_dummy.adopt import Options, Voice
 from keepalived_dummy.journal import Generation
+from keepalived_dummy.live import Live
+from keepalived_dummy.service import Service
 
 Command = Callable[[Scene, Voice], int]
 
@@ -116,6 +118,14 @@ def test_what_an_earlier_release_left_is_read(scene: Scene) -> None:
         path.write_text(json.dumps(made))
     assert scene.journal.under_way() == left
     assert scene.journal.adopted() == left.then
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_says_no_more_than_is_known(scene: Scene, shown: bool) -> None:
+    host = Live(scene.main, print, Service(100, True))
+    said = adopt._of_reload(Options(scene.main), host, shown)
+    assert said.startswith("keepalived has it" if shown else "keepalived was reloaded")
+    assert ("nothing shows whether it has taken this" in said) != shown
 
 
 def without_config(made: dict[str, object]) -> dict[str, object]:

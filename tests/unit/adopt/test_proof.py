@@ -18,8 +18,15 @@ VIP = Vip("V", "192.0.2.10", "e0", "k0")
 OLD, NEW = ("192.0.2.10", "e0"), ("192.0.2.10", "k0")
 
 
-def picture(state: int, *places: tuple[str, str], masters: int = 1, pid: int = 7) -> Picture:
-    return Picture(pid, {"V": InstanceState(state, masters)}, frozenset(places))
+def picture(
+    state: int,
+    *places: tuple[str, str],
+    masters: int = 1,
+    pid: int = 7,
+    vips: tuple[tuple[str, str], ...] = (),
+) -> Picture:
+    told = InstanceState(state, masters, frozenset(vips))
+    return Picture(pid, {"V": told}, frozenset(places))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,15 @@ def picture(state: int, *places: tuple[str, str], masters: int = 1, pid: int = 7
         (Picture(7, None, frozenset([OLD])), Picture(7, None, frozenset([OLD])), "is not on k0"),
         (picture(2, OLD), Picture(7, None, frozenset([NEW])), "does not tell its state"),
         (picture(2, OLD), Picture(7, {}, frozenset([NEW])), "vrrp_instance V is gone"),
+        (
+            picture(1, vips=(OLD,)),
+            picture(1, vips=(OLD,)),
+            "has not taken that 192.0.2.10 is to be",
+        ),
+        (picture(1, vips=(OLD,)), picture(1), "has not taken"),
+        (picture(1, vips=(OLD,)), picture(1, vips=(NEW,)), ""),
+        (picture(1, vips=(NEW,)), picture(1, vips=(NEW,)), ""),
+        (picture(1), picture(1, vips=(OLD,)), ""),  # what it told was not understood
     ],
 )
 def test_proof(before: Picture, now: Picture, wrong: str) -> None:
@@ -73,6 +89,25 @@ def test_json(version: int) -> None:
     one = {"data": {"iname": "V 1", "state": 2}, "stats": {"become_master": 3}}
     made = [one] if version == 1 else {"vrrp": [one], "track_process": []}
     assert service.parse(made) == {"V 1": InstanceState(2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("text", "vips"),
+    [
+        ("192.0.2.10/24 dev e0 scope global", {("192.0.2.10", "e0")}),
+        ("192.0.2.10 dev k0 scope global", {("192.0.2.10", "k0")}),
+        ("192.0.2.10/24 brd 192.0.2.255 dev e0 scope global label e0:1", {("192.0.2.10", "e0")}),
+        ("192.0.2.10 dev vrrp.7@e0 use_vmac scope global", {("192.0.2.10", "vrrp.7")}),
+        ("2001:db8::10/64 dev e0 scope global preferred_lft forever", {("2001:db8::10", "e0")}),
+        ("None", set()),
+        ("192.0.2.10 on e0", set()),
+        (7, set()),
+    ],
+)
+def test_json_of_vips(text: object, vips: set[tuple[str, str]]) -> None:
+    for key in ("vips", "evips"):
+        made = service.parse([{"data": {"iname": "V", "state": 1, key: [text]}}])
+        assert made["V"].vips == vips
 
 
 def test_json_half_written_or_of_others_is_not_read(tmp_path: Path) -> None:

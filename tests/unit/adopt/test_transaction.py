@@ -152,6 +152,28 @@ def test_backup_node_and_no_keepalived(scene: Scene) -> None:
     assert scene.state() == "after"
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_backup_that_takes_nothing_is_seen_where_it_tells(scene: Scene, tells: bool) -> None:
+    scene.world.state, scene.world.tells = BACKUP, tells
+    scene.world._take()
+    scene.world.reloads = ["ignored"]
+    outcome = scene.run()
+    assert (outcome.done, outcome.shown) == (not tells, False)
+    said = "after the reload: keepalived has not taken that 192.0.2.10 is to be on k0"
+    assert outcome.wrong == ([said] if tells else [])
+
+
+@pytest.mark.parametrize(
+    ("state", "tells", "shown"),
+    [(BACKUP, True, True), (BACKUP, False, False), (MASTER, False, True)],
+)
+def test_what_shows_that_it_was_taken(scene: Scene, state: int, tells: bool, shown: bool) -> None:
+    scene.world.state, scene.world.tells = state, tells
+    scene.world._take()
+    outcome = scene.run()
+    assert (outcome.done, outcome.shown) == (True, shown)
+
+
 def test_no_reload(scene: Scene) -> None:
     what = dataclasses.replace(scene.begin(), reload=False)
     assert transaction.run(scene.journal, scene.world, what).done

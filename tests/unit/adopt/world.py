@@ -19,7 +19,7 @@ from keepalived_dummy.service import MASTER, InstanceState
 class World:
     """A keepalived that is MASTER of every instance, and does what its file says when it is reloaded.
 
-    `reloads`: what each reload does instead: "ignored", "dies", "backup", "refused".
+    `tells`: where its VIPs are to be, too. `reloads`: what each reload does instead: "ignored", "dies", "backup", "refused".
     """
 
     config: Path
@@ -32,6 +32,8 @@ class World:
     log: list[str] = field(default_factory=list)
     places: frozenset[tuple[str, str]] = frozenset()
     names: tuple[str, ...] = ()
+    vips: frozenset[tuple[str, str]] = frozenset()
+    tells: bool = True
 
     def __post_init__(self) -> None:
         self._take()
@@ -45,10 +47,12 @@ class World:
             for instance in model.instances
             for vip in instance.vips
         }
-        self.places = frozenset(places) if self.state == MASTER and self.pid else frozenset()
+        self.vips = frozenset(places)
+        self.places = self.vips if self.state == MASTER and self.pid else frozenset()
 
     def picture(self, states: bool = True) -> Picture:
-        said = {name: InstanceState(self.state, self.masters) for name in self.names}
+        vips = self.vips if self.tells else frozenset()
+        said = {name: InstanceState(self.state, self.masters, vips) for name in self.names}
         return Picture(self.pid, said if states and self.pid else None, self.places)
 
     def reload(self, running: bool) -> str:
