@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from keepalived_dummy import guard, hold, proof
+from keepalived_dummy import guard, hold, proof, retreat
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
 from keepalived_dummy.journal import ADOPT, BACK, Change, Journal, Transaction
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.replace import clean, content, put
+from keepalived_dummy.retreat import Back
 from keepalived_dummy.rewrite import Vip
 
 PROOF_SECONDS = 20.0
@@ -168,10 +169,7 @@ def recover(journal: Journal, host: Host) -> Outcome | None:
 def _text(error: UserError | OSError | KeyboardInterrupt) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
-    return str(error)
+    return retreat.text(error) if isinstance(error, OSError) else str(error)
 
 
 @dataclass
@@ -303,89 +301,22 @@ def _back(
     outcome.done = False
     with contextlib.suppress(OSError):  # no room: the next run tries forward first
         journal.begin(replace(what, direction=BACK))
-    back = _put_back(journal, what, outcome)
+    back = Back(outcome.said, outcome.wrong)
+    retreat.put_back(journal, what, back)
     if what.direction == BACK and before is not None and before.pid:
         back.restored = True  # by the run that was killed, before it could reload
     if back.restored and what.reload:
         reloaded = _return(host, what, before if back.is_whole else None, outcome)
         back.left |= not reloaded
     if back.is_whole:
-        _remove_confs(journal, what, back, outcome)
+        retreat.remove_confs(journal, what, back)
     if back.restored:
         try:
             outcome.wrong += host.apply()
         except OSError as error:  # as where the terminal is gone
             outcome.wrong.append(_text(error))
-    _end_back(journal, what, back, outcome)
+    retreat.end(journal, what, back)
     return back.is_whole
-
-
-@dataclass
-class _Back:
-    """`restored`: a file was put back. `left`: something was edited or not reloaded. `stuck`: it could not be written."""
-
-    restored: bool = False
-    left: bool = False
-    stuck: bool = False
-
-    @property
-    def is_whole(self) -> bool:
-        return not (self.left or self.stuck)
-
-
-def _put_back(journal: Journal, what: Transaction, outcome: Outcome) -> _Back:
-    """Every file that was changed."""
-    back = _Back()
-    for change in reversed(what.changes):
-        path, old = Path(change.path), journal.content(change.old)
-        now = content(path)
-        if old is None or now == old:
-            continue
-        if now != journal.content(change.new):
-            outcome.wrong.append(f"{path} was changed meanwhile: not put back")
-            back.left = True
-            continue
-        try:
-            put(path, old)
-        except OSError as error:
-            outcome.wrong.append(f"{path}: not put back: {error.strerror or error}")
-            back.stuck = True
-        else:
-            outcome.said.append(f"{path}: put back")
-            back.restored = True
-    return back
-
-
-def _remove_confs(journal: Journal, what: Transaction, back: _Back, outcome: Outcome) -> None:
-    for change in what.changes:
-        path = Path(change.path)
-        if change.old is None and content(path) == journal.content(change.new):
-            try:
-                put(path, None)
-            except OSError as error:
-                outcome.wrong.append(f"{path}: not removed: {error.strerror or error}")
-                back.stuck = True
-            else:
-                outcome.said.append(f"{path}: removed")
-                back.restored = True
-
-
-def _end_back(journal: Journal, what: Transaction, back: _Back, outcome: Outcome) -> None:
-    """Note how it ended, and say who goes on where that is not the end."""
-    later = "what is in place is left to the next adopt or revert: run it once this is mended"
-    if back.stuck:
-        outcome.wrong.append(later)
-        return
-    left = back.left and what.kind == ADOPT
-    if left:
-        outcome.wrong.append(
-            "what is left of it counts as adopted: keepalived-dummy revert takes it back, or names"
-            " the lines to mend by hand; adopt goes on from it"
-        )
-    try:
-        journal.end(what.then if left else None)
-    except OSError as error:
-        outcome.wrong += [_text(error), later]
 
 
 def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> bool:

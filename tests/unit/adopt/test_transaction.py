@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from world import World
 
-from keepalived_dummy import guard, hold, replace, revert, transaction
+from keepalived_dummy import guard, hold, replace, retreat, revert, transaction
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
 from keepalived_dummy.journal import BACK, Generation, Journal, Transaction
@@ -283,7 +283,8 @@ def full(scene: Scene, patch: pytest.MonkeyPatch, everywhere: bool) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(journal, name, what)
 
-    patch.setattr(transaction, "put", put_)
+    for module in (transaction, retreat):
+        patch.setattr(module, "put", put_)
     patch.setattr(Journal, "_write", write_)
 
 
