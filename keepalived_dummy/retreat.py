@@ -32,8 +32,8 @@ class Back:
 
 
 def put_back(journal: Journal, what: Transaction, back: Back) -> None:
-    """Every file that was changed."""
-    for change in reversed(what.changes):
+    """Every file that was changed, those first that are gone: a conf whose dummy the others name."""
+    for change in sorted(what.changes, key=lambda change: change.new is not None):
         now = content(Path(change.path))
         if change.old is None or now == journal.content(change.old):
             continue

@@ -19,7 +19,7 @@ from typing import Protocol
 from keepalived_dummy import guard, hold, proof, retreat
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
-from keepalived_dummy.journal import ADOPT, BACK, Change, Journal, Transaction
+from keepalived_dummy.journal import ADOPT, BACK, REVERT, Change, Journal, Transaction
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.replace import clean, content, put
 from keepalived_dummy.retreat import Back
@@ -305,18 +305,24 @@ def _back(
     retreat.put_back(journal, what, back)
     if what.direction == BACK and before is not None and before.pid:
         back.restored = True  # by the run that was killed, before it could reload
+    if back.restored and what.kind == REVERT:
+        outcome.wrong += _made(host)
     if back.restored and what.reload:
         reloaded = _return(host, what, before if back.is_whole else None, outcome)
         back.left |= not reloaded
     if back.is_whole:
         retreat.remove_confs(journal, what, back)
     if back.restored:
-        try:
-            outcome.wrong += host.apply()
-        except OSError as error:  # as where the terminal is gone
-            outcome.wrong.append(_text(error))
+        outcome.wrong += _made(host)
     retreat.end(journal, what, back)
     return back.is_whole
+
+
+def _made(host: Host) -> list[str]:
+    try:
+        return host.apply()
+    except OSError as error:  # as where the terminal is gone
+        return [_text(error)]
 
 
 def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> bool:

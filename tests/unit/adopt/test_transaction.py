@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from world import World
 
-from keepalived_dummy import guard, hold, replace, retreat, revert, transaction
+from keepalived_dummy import guard, hold, proof, replace, retreat, revert, transaction
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
 from keepalived_dummy.journal import BACK, Generation, Journal, Transaction
@@ -326,6 +326,37 @@ def test_no_room_to_note_that_it_is_done(scene: Scene, monkeypatch: pytest.Monke
     assert outcome.wrong == ["no room; all is in place, but not noted: run this again"]
     assert scene.state() == "after"
     assert transaction.recover(scene.journal, scene.world) is not None
+    assert len(scene.journal.adopted()) == 1
+
+
+def test_a_revert_taken_back_makes_the_dummy_first(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted at its end, when conf and dummy are gone: keepalived ends where a device is not there."""
+    scene.run()
+    scene.world.log.clear()
+    there = {path: replace.content(Path(path)) for path in scene.after}
+    former = {str(scene.conf): None, str(scene.main): BEFORE, str(scene.vips): VIPS}
+    changes = transaction.changes(scene.journal, there, former)
+    apply, puts = scene.world.apply, list[Path]()
+
+    def interrupted() -> list[str]:
+        if "apply" not in scene.world.log:
+            scene.world.log.append("apply")
+            raise KeyboardInterrupt
+        return apply()
+
+    def put(path: Path, data: bytes | None) -> None:
+        puts.append(path)
+        replace.put(path, data)
+
+    monkeypatch.setattr(scene.world, "apply", interrupted)
+    monkeypatch.setattr(retreat, "put", put)
+    what = Transaction("revert", changes, proof.back([VIP]), ())
+    assert not transaction.run(scene.journal, scene.world, what).done
+    assert scene.state() == "after"
+    assert puts[0] == scene.conf
+    assert scene.world.log == ["test", "reload", "apply", "apply", "reload", "apply"]
     assert len(scene.journal.adopted()) == 1
 
 
