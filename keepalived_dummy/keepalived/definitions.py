@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived.expand import Definition, Repetition, expand, repetition
 from keepalived_dummy.keepalived.line import Line, shown, unescaped
-from keepalived_dummy.keepalived.tokens import body
+from keepalived_dummy.keepalived.tokens import REPEAT, body
 
 MAX_REPEATED = 100_000
 _REUSED = "a definition of several lines before"
@@ -92,12 +92,17 @@ class Definitions:
     def repeat(self, line: Line) -> None:
         """A ~SEQ or ~LST: its lines are to be read next."""
         try:
-            made, doubt = repetition(line.text, self.known)
+            repeated, doubt = repetition(line.text, self.known)
         except ValueError as error:
             self.problems.append(line.problem(f"{shown(line.text[:60])}: {error}"))
+            found = REPEAT.match(line.text)
+            made = expand(found[0], self.known) if found else None
+            if found and made and made.origin and made.doubt:  # it may do elsewhere
+                rest = line.text[found.end() :].lstrip(b" \t")
+                self.repeating.append(_each((rest,), line.noted("", made.doubt)))
             return
         origin = f"made by {shown(line.text[:4])} at {line.where}"
-        self.repeating.append(self._rounds(made, line.noted(origin, doubt)))
+        self.repeating.append(self._rounds(repeated, line.noted(origin, doubt)))
 
     def _rounds(self, made: Repetition, line: Line) -> Iterator[Line]:
         """The text of a repetition, time by time, its variables set before each."""

@@ -28,6 +28,10 @@ class Definition:
     multiline: bool = False
 
 
+_NOTHING = re.compile(rb"[ \t]*(?:[#!]|@[^ \t]*\Z|\Z)")  # or a comment, or a condition of nothing
+_ENDS_WORD = re.compile(rb"(?:\A|[ \t{}])\Z")
+_BEGINS_WORD = re.compile(rb"\Z|[ \t{}]")
+
 STANDARD = {
     b"_HASH": Definition((b"#",), "keepalived"),
     b"_BANG": Definition((b"!",), "keepalived"),
@@ -56,6 +60,7 @@ def expand(text: bytes, definitions: Mapping[bytes, Definition]) -> Expansion:
     doubts: dict[str, None] = {}
     original = text
     position = rounds = 0
+    unsure = False
     while found := VARIABLE.search(text, position):
         name: bytes = found[1] or found[3]
         definition = _lookup(name, found[2], definitions, at_end=found.end() == len(text))
@@ -64,28 +69,49 @@ def expand(text: bytes, definitions: Mapping[bytes, Definition]) -> Expansion:
             known = name in UNKNOWN
             doubts[f"${shown} is {'known to keepalived alone' if known else 'not defined'}"] = None
             if known:  # without the braces, which would be read as a block's
-                text = text[: found.start()] + b"$" + name + text[found.end() :]
+                text = text[: found.start()] + _bare(found) + text[found.end() :]
                 position = found.start() + 1 + len(name)
             else:
                 position = found.start() + 1
             continue
         rounds += 1
+        if definition.doubt:
+            unsure = True
+            doubts[f"${name.decode()} is {definition.doubt}"] = None
         value = definition.lines[0]
+        position = found.start()
+        if unsure and _NOTHING.match(value):
+            value = _stand_in(text, found)
+            position += len(value)
         longer = text[: found.start()] + value + text[found.end() :]
         if len(longer) >= LONGEST or rounds > MAX_SUBSTITUTIONS:
             wrong = f"${name.decode()} makes the line too long, or has itself in its value"
-            bare = VARIABLE.sub(lambda m: b"$" + (m[1] or m[3]), original)
-            return Expansion(bare, (), _said(origins), wrong, wrong)
+            return Expansion(VARIABLE.sub(_bare, original), (), _said(origins), wrong, wrong)
         text = longer
-        position = found.start()
         origins[f"${name.decode()}, set at {definition.where}"] = None
-        if definition.doubt:
-            doubts[f"${name.decode()} is {definition.doubt}"] = None
         if len(definition.lines) > 1:
             more.append(definition.lines[1:])
         if value.lstrip(b" \t").startswith(b"~"):
             break
     return Expansion(text, tuple(more), _said(origins), _said(doubts))
+
+
+def _stand_in(text: bytes, found: re.Match[bytes]) -> bytes:
+    """For a variable that is nothing here and may be more elsewhere: its name, where it is a word of its own.
+
+    As the first of several words it is nothing: it may be there to make its line a comment.
+    """
+    before, after = text[: found.start()], text[found.end() :]
+    if _ENDS_WORD.search(before) is None or _BEGINS_WORD.match(after) is None:
+        return b""
+    first = before.rstrip(b" \t")[-1:] in (b"", b"{", b"}")
+    alone = after.lstrip(b" \t")[:1] in (b"", b"}")
+    return b"" if first and not alone else _bare(found)
+
+
+def _bare(found: re.Match[bytes]) -> bytes:
+    """$NAME for ${NAME}, whose braces would be read as a block's."""
+    return b"$" + (found[1] or found[3])
 
 
 def _lookup(

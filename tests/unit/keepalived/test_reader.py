@@ -280,3 +280,53 @@ def test_a_flag_that_is_set_for_sure_is_certain() -> None:
     (instance,) = parse(text).model.instances
     assert instance.use_vmac is not None and instance.use_vmac.certain
     assert instance.native_ipv6 is not None and not instance.native_ipv6.certain
+
+
+MAYBE = "@node $MORE=192.0.2.2\n@^node $MORE={}\n"
+
+
+@pytest.mark.parametrize("nothing", ["", "\\# none", "@other", "$EMPTY"])
+@pytest.mark.parametrize(
+    "block",
+    ["{\n192.0.2.1\n$MORE\n}", "{\n192.0.2.1\n${MORE}\n}", "{\n192.0.2.1\n$MORE $MORE }"],
+)
+def test_what_is_nothing_here_and_may_be_an_address_elsewhere_is_not_certain(
+    nothing: str, block: str
+) -> None:
+    text = f"$EMPTY=\n{MAYBE.format(nothing)}vrrp_instance V {{\nvirtual_ipaddress {block}\n}}\n"
+    sure, unsure = parse(text).model.instances[0].vips
+    assert (sure.address, sure.certain) == ("192.0.2.1", True)
+    assert not unsure.certain
+    assert "$MORE is under the condition @^node" in unsure.statement.words[0].origin
+
+
+def test_a_block_that_is_empty_here_and_may_have_an_address_elsewhere_is_not_certain() -> None:
+    text = MAYBE.format("") + "vrrp_instance V {\nvirtual_ipaddress { $MORE }\n}\n"
+    (instance,) = parse(text).model.instances
+    assert [(vip.address, vip.certain) for vip in instance.vips] == [("$MORE", False)]
+
+
+@pytest.mark.parametrize(("here", "elsewhere"), [("\\#", ""), ("", "\\#")])
+def test_a_line_that_a_variable_makes_a_comment_is_read_and_not_certain(
+    here: str, elsewhere: str
+) -> None:
+    """As where a node has an instance that the others have not."""
+    definitions = f"@node $ONLY={elsewhere}\n@^node $ONLY={here}\n"
+    block = "vrrp_instance V\n{\ninterface e0\nvirtual_ipaddress {\n192.0.2.2\n}\n}\n"
+    lines = "".join(f"$ONLY {line}\n" for line in block.splitlines())
+    (instance,) = parse(definitions + lines).model.instances
+    vips = [(vip.address, vip.certain) for vip in instance.vips if vip.valid]
+    assert vips == [("192.0.2.2", False)]
+    assert parse("$ONLY=\\#\n" + lines).statements == ()
+
+
+def test_a_variable_that_is_empty_for_sure_is_nothing() -> None:
+    text = "$MORE=\nvrrp_instance V {\nvirtual_ipaddress {\n$MORE\n192.0.2.1\n}\n}\n"
+    (instance,) = parse(text).model.instances
+    assert [vip.address for vip in instance.vips] == ["192.0.2.1"]
+
+
+def test_a_repetition_that_fails_for_a_variable_is_not_certain() -> None:
+    (statement,) = parse("@a $N=3\n@^a $N=\n~SEQ(I, 1, $N) 192.0.2.$I\n").statements
+    assert not statement.certain
+    assert parse("$N=0x\n~SEQ(I, 1, $N) 192.0.2.$I\n").statements == ()
