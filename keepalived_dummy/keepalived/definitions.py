@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived.expand import Definition, Repetition, expand, repetition
-from keepalived_dummy.keepalived.line import Line, shown, unescaped
-from keepalived_dummy.keepalived.tokens import REPEAT, body
+from keepalived_dummy.keepalived.line import KEPT, Line, shown, unescaped
+from keepalived_dummy.keepalived.tokens import REPEAT, body, keeps_backslash
 
 MAX_REPEATED = 100_000
 _REUSED = "a definition of several lines before"
@@ -76,6 +76,14 @@ class Definitions:
             self.known[self.growing] = Definition((b"",), made.where, made.doubt)
         self.growing = None
 
+    def keep_backslash(self, line: Line) -> Line:
+        """The line with the backslash of its comment; where it is all that is left, a problem alone."""
+        if line.text:
+            return line._replace(text=line.text + b"\\", exact=False).noted("", KEPT)
+        if self.growing is None:
+            self.problems.append(line.problem(KEPT))
+        return line
+
     def expand(self, line: Line) -> Line:
         """The line with its variables replaced; what more they stand for is to be read next."""
         done = expand(line.text, self.known)
@@ -84,7 +92,10 @@ class Definitions:
         changed = line._replace(top=False).noted(done.origin, done.doubt)
         if done.text != line.text:  # keepalived looks for comments again
             start, end = body(done.text)
-            changed = unescaped(changed._replace(text=done.text[start:end], exact=False))
+            changed = changed._replace(text=done.text[start:end], exact=False)
+            if keeps_backslash(done.text, end):
+                changed = self.keep_backslash(changed)
+            changed = unescaped(changed)
         for lines in done.more:
             self.repeating.append(_each(lines, changed))
         return changed

@@ -10,6 +10,7 @@ from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived.document import Condition
 
 BACKSLASH = "a backslash at the end of a line that is no definition joins nothing"
+KEPT = "a backslash ends the comment, and keepalived keeps it for the line: take it off"
 _ESCAPES = re.compile(rb'(\\[#!])|\\.|"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 

@@ -23,6 +23,7 @@ from keepalived_dummy.keepalived.tokens import (
     WORDS,
     Chunk,
     body,
+    keeps_backslash,
 )
 
 MAX_PROBLEMS = 1000
@@ -66,6 +67,8 @@ class Reader:
         first, last = offset + start, offset + end
         doubt = file.doubt
         line = Line(text[start:end], file.path, number, first, last, True, doubt, doubt)
+        if keeps_backslash(text, end):
+            line = self.definitions.keep_backslash(line)
         if cut or offset or b"\0" in text:
             self.odd(line, chunk)
         elif start != end:

@@ -25,6 +25,8 @@ VARIABLE = re.compile(
 )
 WORDS = re.compile(rb'"[^"]*"|[{}]|[^ \t\f\v\r\n"{}]+|"')
 
+_KEPT = re.compile(rb"[ \t]*[#!](?:[^\\]|\\.)*\\", re.DOTALL)
+
 # Up to where a comment begins: a backslash hides the next byte, a quote hides ! and #.
 _BODY = re.compile(rb'(?:[^"\\#!]+|\\.|\\\Z|"(?:[^"\\]|\\.)*(?:"|\\?\Z))*', re.DOTALL)
 _BLANKS = rb'(?P<blank>[ \t\f\v\r\n]+)|(?P<quoted>"[^"]*")|(?P<unclosed>".*)'
@@ -104,6 +106,15 @@ def body(text: bytes) -> tuple[int, int]:
     return start, max(start, len(text.rstrip(b" \t")))
 
 
+def keeps_backslash(text: bytes, end: int) -> bool:
+    """Whether keepalived keeps the backslash in which a comment ends; `end` as body() gives it.
+
+    decomment() of 2.2 and later looks on behind the # and puts it after what is left.
+    """
+    comment = text[end:].rstrip(b"\r\n")
+    return comment.endswith(b"\\") and _KEPT.fullmatch(comment) is not None
+
+
 def tokenize(data: bytes, path: str = "") -> Iterator[Token]:
     """Every byte of a file, in order. Never fails: any bytes are some tokens."""
     defining = False
@@ -140,6 +151,7 @@ def _line(text: bytes) -> tuple[list[tuple[Kind, bytes]], bool]:
         elif found := DEFINITION.match(rest):
             pieces.append((Kind.DEFINITION, found[0]))
             values, defining = _value(rest[found.end() :])
+            defining = defining or keeps_backslash(text, end)
             pieces += values
             position = end
             break
@@ -187,6 +199,7 @@ def _continuation(text: bytes) -> tuple[list[tuple[Kind, bytes]], bool]:
     if start == end:
         return [(Kind.BLANK, text[:start]), *_trailer(text[start:])], bool(text)
     values, defining = _value(text[start:end])
+    defining = defining or keeps_backslash(text, end)
     return [(Kind.BLANK, text[:start]), *values, *_trailer(text[end:])], defining
 
 

@@ -330,3 +330,42 @@ def test_a_repetition_that_fails_for_a_variable_is_not_certain() -> None:
     (statement,) = parse("@a $N=3\n@^a $N=\n~SEQ(I, 1, $N) 192.0.2.$I\n").statements
     assert not statement.certain
     assert parse("$N=0x\n~SEQ(I, 1, $N) 192.0.2.$I\n").statements == ()
+
+
+KEPT = "a backslash ends the comment, and keepalived keeps it for the line: take it off"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("192.0.2.1/24 # second \\", "192.0.2.1/24\\"),
+        ('192.0.2.1/24 ! \\\\ " \\', "192.0.2.1/24\\"),
+        ("192.0.2.1\\ # x \\\r", "192.0.2.1\\\\"),
+        ("192.0.2.1/24 $C y \\", "192.0.2.1/24\\"),
+    ],
+)
+def test_a_backslash_at_the_end_of_a_comment_is_kept(line: str, text: str) -> None:
+    document = parse(f"$C=\\# x\nvirtual_ipaddress {{\n{line}\n}}\n")
+    (word,) = document.statements[0].children[0].words
+    assert (word.text, word.certain) == (text, False)
+    assert KEPT in word.origin
+
+
+@pytest.mark.parametrize("comment", ["# x \\\\", "# x \\ ", '"\\"', "\\# x"])
+def test_another_backslash_is_not_kept(comment: str) -> None:
+    document = parse(f"a b {comment}\nc\n")
+    assert [s.certain for s in document.statements] == [True, True]
+
+
+def test_a_definition_goes_on_behind_a_comment_that_ends_in_a_backslash() -> None:
+    document = parse("$VIPS=\\\n192.0.2.1 # first \\\n# none \\\n192.0.2.2\n$VIPS\n")
+    assert [s.keyword for s in document.statements] == ["192.0.2.1", "192.0.2.2"]
+    assert all(not s.certain and KEPT in s.words[0].origin for s in document.statements)
+    document = parse("$VIP=192.0.2.1 # one \\\n192.0.2.2\n$VIP\n")
+    assert [s.keyword for s in document.statements] == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_a_comment_alone_that_ends_in_a_backslash_is_a_problem() -> None:
+    document = parse("a b\n# c \\\n{\n}\n")
+    assert problems(document) == [f"{MAIN}:2: {KEPT}"]
+    assert [s.keyword for s in document.statements] == ["a"]

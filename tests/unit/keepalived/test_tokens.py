@@ -94,6 +94,21 @@ def test_definition_of_several_lines() -> None:
     ]
 
 
+def test_a_definition_goes_on_behind_a_comment_that_ends_in_a_backslash() -> None:
+    data = b"$A=a # x \\\nb # y \\\\\nc # z \\\nd\n"
+    found = [(kind, raw) for kind, raw in kinds(data) if kind != "newline"]
+    assert found == [
+        ("definition", b"$A="),
+        ("value", b"a"),
+        ("comment", b"# x \\"),
+        ("value", b"b"),
+        ("comment", b"# y \\\\"),
+        ("word", b"c"),
+        ("comment", b"# z \\"),
+        ("word", b"d"),
+    ]
+
+
 def test_a_long_line_is_several() -> None:
     fits = b"#" + b"x" * (LONGEST - 2)
     assert kinds(fits + b"\n") == [("comment", fits), ("newline", b"\n")]
