@@ -69,7 +69,7 @@ class _Known:
 def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> None:
     device = vip.device or instance.interface
     if not vip.valid and vip.certain:
-        found.notes.append(f"{vip.where}: {vip.address!a} is no address: left alone")
+        found.notes.append(f"{vip.where}: {vip.skipped}: left alone")
     elif any(option.keyword.text == "use_vmac" for option in vip.options):
         found.notes.append(f"{vip.where}: {vip.address} has use_vmac: left alone")
     elif device is not None and device.certain and vip.certain and device.text in known.dummies:

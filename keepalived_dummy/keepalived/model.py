@@ -51,11 +51,23 @@ class Address:
     @property
     def valid(self) -> bool:
         """Whether keepalived takes the address; it skips the line else."""
-        try:
-            socket.inet_pton(socket.AF_INET6 if self.family == 6 else socket.AF_INET, self.address)
-        except (OSError, ValueError):
-            return False
-        return True
+        return not self.skipped
+
+    @property
+    def skipped(self) -> str:
+        """Why keepalived skips the line, as alloc_ipaddress() from 2.0 on does; empty where it takes the address."""
+        if not _is_address(self.address, self.family):
+            return f"{self.address!a} is no address"
+        devices = 0
+        for keyword, value in self.options:
+            devices += keyword.text == "dev"
+            if keyword.text in _WITH_VALUE and value is None:
+                return f"{self.address}: {keyword.text} has no value, so keepalived skips the line"
+            if keyword.text in ("broadcast", "brd") and self.family == 6:
+                return f"{self.address}: keepalived skips an IPv6 address with a broadcast address"
+        if devices > 1:
+            return f"{self.address}: keepalived skips an address with more than one dev"
+        return ""
 
     @property
     def certain(self) -> bool:
@@ -118,6 +130,14 @@ class Model:
     static_rules: tuple[Statement, ...] = ()
     dynamic_interfaces: Word | None = None
     vrrp_version: Word | None = None
+
+
+def _is_address(text: str, family: int) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def model(statements: tuple[Statement, ...], problems: list[Problem]) -> Model:
