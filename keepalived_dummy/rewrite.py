@@ -74,11 +74,12 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
         else:
             edits.append(one)
     real = {path: files.real(path)[0] for path in contents}
-    edits = [one._replace(path=real[one.path]) for one in edits]
+    refused = [replace(problem, path=real[problem.path]) for problem in refused]
+    edits = _without(edits, real, refused)
     there = {real[path]: content for path, content in contents.items()}
     after = _settle(there, edits, refused)
     left = {(problem.path, problem.line) for problem in refused}
-    moving = [m for m in found.moving if not left & {_at(m, real), _at(m, {})}]
+    moving = [m for m in found.moving if _at(m, real) not in left]
     notes = [*map(str, document.problems), *found.notes, *_routes(moving)]
     notes += foreign.unseen(document, config)
     vips = tuple(_places(document, moving, chosen.names))
@@ -88,9 +89,16 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
     return Rewrite(before, after, confs, vips, _once(notes), tuple(sorted(set(refused))))
 
 
+def _without(edits: list[Edit], real: Mapping[str, str], refused: list[Problem]) -> list[Edit]:
+    """The edits, but none of a line that is refused: a file that others include too has to fit all of them."""
+    left = {(problem.path, problem.line, False) for problem in refused}
+    placed = (one._replace(path=real[one.path]) for one in edits)
+    return [one for one in placed if _line(one) not in left]
+
+
 def _at(one: tuple[Instance, Address, str], real: Mapping[str, str]) -> tuple[str, int]:
     word = one[1].statement.words[0]
-    return real.get(word.path, word.path), word.line
+    return real[word.path], word.line
 
 
 def _once(notes: list[str]) -> tuple[str, ...]:
@@ -120,6 +128,7 @@ def _settle(
 
 
 def _line(one: Edit) -> tuple[str, int, bool]:
+    """The line that is edited, or before which one is put."""
     return one.path, one.line, one.text.endswith(b"\n")
 
 
@@ -207,7 +216,7 @@ def verify(document: Document, files: Files, done: Rewrite) -> list[str]:
     for before, after in zip(old, new, strict=True):
         if _rest(before) != _rest(after):
             wrong.append(f"vrrp_instance {before.name.text} differs in more than addresses")
-        for line in after.vips:
+        for line in (vip for vip in after.vips if vip.valid and vip.certain):
             device = line.device or after.interface
             places = wanted.get((after.name.text, normal(line)))
             if places and (device is None or device.text not in places):
