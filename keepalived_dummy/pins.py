@@ -8,7 +8,10 @@ configuration (VRRP_FLAG_SADDR_FROM_CONFIG in keepalived/core/keepalived_netlink
 from __future__ import annotations
 
 import ipaddress
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from keepalived_dummy.edits import Contents, Edit, lines
 from keepalived_dummy.errors import Problem
@@ -22,16 +25,62 @@ _FIXED = frozenset(("interface", "state", "virtual_router_id", "priority", "adve
 def pin(document: Document, contents: Contents, facts: Facts) -> Iterator[Edit | Problem]:
     """The source pinned in each instance that has none, and renewed where its address is gone."""
     own = vips(document)
-    present = {a.ip for interface in facts.values() for a in interface.addresses} - own
-    split = {path: lines(content) for path, content in contents.items()}
-    for instance in document.model.instances:
-        if alone(instance):
+    wanted = [(one, _wanted(one, facts, own)) for one in document.model.instances]
+    there = _Files({path: lines(content) for path, content in contents.items()})
+    wants = {id(instance.statement): want for instance, want in wanted}
+    for statement in document.statements:
+        there.read(statement, wants.get(id(statement)))
+    for instance, want in wanted:
+        if want is None:
             continue
-        pinned = instance.unicast_src_ip or instance.mcast_src_ip
-        if pinned is None:
-            yield _insert(instance, split, facts, own)
-        elif pinned.certain and not _is_present(pinned.text, present):
-            yield from _renew(instance, pinned, facts, own)
+        if want.pinned is None:
+            yield _insert(instance, want, there)
+        elif isinstance(want.source, str):
+            continue  # it may come back
+        else:
+            yield _renew(want.pinned, want.source, there)
+
+
+class _Want(NamedTuple):
+    """What an instance needs: a source, or why none is known, in place of the one `pinned`, or as a new one."""
+
+    keyword: str
+    source: IPAddress | str
+    pinned: Word | None
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The lines of the files, and what those want who read a setting: a file can be included twice."""
+
+    lines: dict[str, list[bytes]]
+    readers: dict[tuple[str, int, int], set[_Want | None]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
+
+    def read(self, block: Statement, want: _Want | None) -> None:
+        """Take in who reads what is in a block."""
+        todo = [(block, want)]
+        while todo:
+            inside, wanted = todo.pop()
+            for child in inside.children:
+                for word in child.words:
+                    self.readers[word.path, word.line, word.column].add(wanted)
+                todo.append((child, None))
+
+    def serves_all(self, word: Word) -> bool:
+        """Whether all who read a word want the same."""
+        return len(self.readers[word.path, word.line, word.column]) == 1
+
+
+def _wanted(instance: Instance, facts: Facts, own: frozenset[IPAddress]) -> _Want | None:
+    """None: nothing."""
+    pinned = instance.unicast_src_ip or instance.mcast_src_ip
+    present = {a.ip for interface in facts.values() for a in interface.addresses} - own
+    if alone(instance) or (pinned and (not pinned.certain or _is_present(pinned.text, present))):
+        return None
+    keyword = "unicast_src_ip" if instance.unicast_peer else "mcast_src_ip"
+    return _Want(keyword, _source(instance, facts, own), pinned)
 
 
 def family(instance: Instance) -> int:
@@ -79,24 +128,18 @@ def _is_link_local(text: str) -> bool:
         return False
 
 
-def _insert(
-    instance: Instance,
-    split: dict[str, list[bytes]],
-    facts: Facts,
-    own: frozenset[IPAddress],
-) -> Edit | Problem:
-    keyword = "unicast_src_ip" if instance.unicast_peer else "mcast_src_ip"
-    source = _source(instance, facts, own)
+def _insert(instance: Instance, want: _Want, there: _Files) -> Edit | Problem:
+    keyword, source, _ = want
     name = instance.name
     if isinstance(source, str):
         hint = f"write {keyword} by hand, or leave it out with --no-pin-source"
         message = f"vrrp_instance {name.text}: its source can't be pinned: {source}; {hint}"
         return Problem(name.path, name.line, message)
-    anchor = _anchor(instance, split)
+    anchor = _anchor(instance, there)
     if anchor is None:
         message = f"vrrp_instance {name.text}: write by hand: {keyword} {source}"
         return Problem(name.path, name.line, message)
-    line = split[anchor.path][anchor.line - 1]
+    line = there.lines[anchor.path][anchor.line - 1]
     bare = line.lstrip(b" \t")
     indent = line[: len(line) - len(bare)]
     if anchor.column - 1 != len(indent):  # something stands before it, the instance's head
@@ -106,9 +149,10 @@ def _insert(
     return Edit(anchor.path, anchor.line + 1, 0, 0, text)
 
 
-def _anchor(instance: Instance, split: dict[str, list[bytes]]) -> Word | None:
+def _anchor(instance: Instance, there: _Files) -> Word | None:
     """The word in whose next line the instance surely goes on: `interface`, or another setting."""
-    fit = [child for child in instance.statement.children if _is_fit(child, split)]
+    fit = [child for child in instance.statement.children if _is_fit(child, there.lines)]
+    fit = [child for child in fit if there.serves_all(child.words[0])]
     fit.sort(key=lambda child: child.keyword != "interface")
     return fit[0].words[0] if fit else None
 
@@ -122,15 +166,12 @@ def _is_fit(statement: Statement, split: dict[str, list[bytes]]) -> bool:
     return line.endswith(b"\n") and b"{" not in rest and b"}" not in rest
 
 
-def _renew(
-    instance: Instance, pinned: Word, facts: Facts, own: frozenset[IPAddress]
-) -> Iterator[Edit | Problem]:
-    source = _source(instance, facts, own)
-    if isinstance(source, str):
-        return  # it may come back
-    if not pinned.literal:
-        message = f"{pinned.text} is no address of this host; write by hand: {source}"
-        yield Problem(pinned.path, pinned.line, message)
-        return
+def _renew(pinned: Word, source: IPAddress, there: _Files) -> Edit | Problem:
+    wrong = ""
+    if not there.serves_all(pinned):
+        wrong = ", and an instance that needs another source reads this line too"
+    if wrong or not pinned.literal:
+        message = f"{pinned.text} is no address of this host{wrong}; write by hand: {source}"
+        return Problem(pinned.path, pinned.line, message)
     text = str(source).encode()
-    yield Edit(pinned.path, pinned.line, pinned.column - 1, pinned.end - 1, text)
+    return Edit(pinned.path, pinned.line, pinned.column - 1, pinned.end - 1, text)

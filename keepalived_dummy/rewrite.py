@@ -216,6 +216,8 @@ def verify(document: Document, files: Files, done: Rewrite) -> list[str]:
     for before, after in zip(old, new, strict=True):
         if _rest(before) != _rest(after):
             wrong.append(f"vrrp_instance {before.name.text} differs in more than addresses")
+        if not _may_become(before, after):
+            wrong.append(f"vrrp_instance {before.name.text} has another source")
         for line in (vip for vip in after.vips if vip.valid and vip.certain):
             device = line.device or after.interface
             places = wanted.get((after.name.text, normal(line)))
@@ -245,6 +247,19 @@ def _rest(instance: Instance) -> list[object]:
     """All of an instance but its addresses and its source."""
     skipped = ("virtual_ipaddress", "virtual_ipaddress_excluded", "mcast_src_ip", "unicast_src_ip")
     return [_plain(c) for c in instance.statement.children if c.keyword not in skipped]
+
+
+def _may_become(before: Instance, after: Instance) -> bool:
+    """Whether the source of an instance is as it was, pinned where it was not, or renewed."""
+    old, new = _sources(before), _sources(after)
+    if moves.alone(before):
+        return old == new
+    return len(new) == len(old) or (not old and all(one == new[0] for one in new))
+
+
+def _sources(instance: Instance) -> list[object]:
+    keywords = ("mcast_src_ip", "unicast_src_ip")
+    return [_plain(c) for c in instance.statement.children if c.keyword in keywords]
 
 
 def _plain(statement: Statement) -> object:
