@@ -16,9 +16,11 @@ from typing import NamedTuple
 from keepalived_dummy.edits import Contents, Edit, lines
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived import Document, Instance, Statement, Word
+from keepalived_dummy.keepalived.model import address as read_address
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.targets import Facts, IPAddress
 
+_SOURCES = frozenset(("mcast_src_ip", "unicast_src_ip", "mcast_dst_ip"))
 _FIXED = frozenset(("interface", "state", "virtual_router_id", "priority", "advert_int"))
 
 
@@ -84,21 +86,36 @@ def _wanted(instance: Instance, facts: Facts, own: frozenset[IPAddress]) -> _Wan
 
 
 def family(instance: Instance) -> int:
-    """4 or 6: what VRRP itself runs over, as keepalived decides it."""
-    if instance.native_ipv6:
-        return 6
-    for word in (instance.mcast_src_ip, instance.unicast_src_ip, *instance.unicast_peers):
-        if word is not None:
-            return 6 if ":" in word.text else 4
-    return next((vip.family for vip in instance.vips if not vip.excluded), 4)
+    """4 or 6: what VRRP itself runs over. keepalived goes by the first line that it takes and that says it."""
+    found = (one for child in instance.statement.children for one in _families(child))
+    return next(found, 4)
+
+
+def _families(setting: Statement) -> Iterator[int]:
+    """4 or 6, for each address of a setting by which keepalived goes; none for one that it skips."""
+    if setting.keyword == "native_ipv6":
+        yield 6
+    elif setting.keyword == "virtual_ipaddress":
+        vips = (read_address(line) for line in setting.children if line.words)
+        yield from (vip.family for vip in vips if vip.valid)
+    elif setting.keyword in _SOURCES or setting.keyword == "unicast_peer":
+        words = [line.words[0] for line in setting.children if line.words] or setting.words[1:2]
+        found = (_address(word.text) for word in words)
+        yield from (one.version for one in found if one is not None)
+
+
+def _address(text: str) -> IPAddress | None:
+    """None: none, so keepalived skips it."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def _is_present(text: str, present: set[IPAddress]) -> bool:
     """Whether an address is one of the host; what is no address is keepalived's to complain of."""
-    try:
-        return ipaddress.ip_address(text) in present
-    except ValueError:
-        return True
+    address = _address(text)
+    return address is None or address in present
 
 
 def _source(instance: Instance, facts: Facts, own: frozenset[IPAddress]) -> IPAddress | str:
@@ -122,10 +139,8 @@ def _source(instance: Instance, facts: Facts, own: frozenset[IPAddress]) -> IPAd
 
 
 def _is_link_local(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).is_link_local
-    except ValueError:
-        return False
+    address = _address(text)
+    return address is not None and address.is_link_local
 
 
 def _insert(instance: Instance, want: _Want, there: _Files) -> Edit | Problem:
