@@ -73,7 +73,8 @@ def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> 
     elif any(option.keyword.text == "use_vmac" for option in vip.options):
         found.notes.append(f"{vip.where}: {vip.address} has use_vmac: left alone")
     elif device is not None and device.certain and vip.certain and device.text in known.dummies:
-        if vip.prefix not in (None, longest(vip)):
+        # of an empty prefix length keepalived makes /0
+        if vip.prefix not in (None, longest(vip)) or vip.statement.words[0].text.endswith("/"):
             if wrong := _unsure(vip, device):
                 found.refused.append(Problem(*_place(vip), wrong))
             else:
