@@ -79,6 +79,7 @@ def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> 
                 found.refused.append(Problem(*_place(vip), wrong))
             else:
                 found.moving.append((instance, vip, device.text))
+                found.notes += _deprecated(vip)
     elif device is not None and device.certain and _is_no_uplink(device.text, known.facts):
         what = "no uplink: a dummy of others, or no Ethernet interface"
         found.notes.append(f"{vip.where}: {vip.address}: {device.text} is {what}: left alone")
@@ -87,6 +88,7 @@ def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> 
     elif device is not None:
         found.moving.append((instance, vip, device.text))
         found.notes += _lost(instance, vip, device.text)
+        found.notes += _deprecated(vip)
 
 
 def _lost(instance: Instance, vip: Address, device: str) -> Iterator[str]:
@@ -104,6 +106,16 @@ def _lost(instance: Instance, vip: Address, device: str) -> Iterator[str]:
         yield (
             f"{vip.where}: {vip.address}: keepalived no longer goes to FAULT with {device}; where it"
             f" should, write {device} into track_interface"
+        )
+
+
+def _deprecated(vip: Address) -> Iterator[str]:
+    """A default of keepalived by the prefix length (alloc_ipaddress())."""
+    said = any(keyword.text == "preferred_lft" for keyword, _ in vip.options)
+    if vip.family == 6 and vip.prefix not in (None, longest(vip)) and not said:
+        yield (
+            f"{vip.where}: {vip.address}: with /128 keepalived gives it preferred_lft 0 (deprecated: no"
+            " source of this host's own connections), unless the line says preferred_lft forever"
         )
 
 
