@@ -20,18 +20,21 @@ _REUSED = "a definition of several lines before"
 
 @dataclass
 class Definitions:
-    """What is defined; `growing` is one of several lines whose end is still to come."""
+    """What is defined; `growing` is one of several lines whose end is still to come.
+
+    `repeating`: lines that are being made, each with the definition they come from, if they do.
+    """
 
     problems: list[Problem]
     known: dict[bytes, Definition] = field(default_factory=dict)
     growing: bytes | None = None
-    repeating: list[Iterator[Line]] = field(default_factory=list)
+    repeating: list[tuple[bytes, Iterator[Line]]] = field(default_factory=list)
     repeated: int = 0
 
     def lines(self) -> Iterator[Line]:
         """What is to be read before the next line of a file; at most MAX_REPEATED in all."""
         while self.repeating:
-            line = next(self.repeating[-1], None)
+            line = next(self.repeating[-1][1], None)
             if line is None:
                 self.repeating.pop()
                 continue
@@ -96,8 +99,14 @@ class Definitions:
             if keeps_backslash(done.text, end):
                 changed = self.keep_backslash(changed)
             changed = unescaped(changed)
-        for lines in done.more:
-            self.repeating.append(_each(lines, changed))
+        inside = {name for name, _ in self.repeating}
+        for name, lines in done.more:
+            if name in inside:  # it would go on for ever
+                wrong = f"${name.decode()} has itself in its value"
+                self.problems.append(line.problem(wrong))
+                changed = changed.noted("", wrong)
+                continue
+            self.repeating.append((name, _each(lines, changed)))
         return changed
 
     def repeat(self, line: Line) -> None:
@@ -110,10 +119,10 @@ class Definitions:
             made = expand(found[0], self.known) if found else None
             if found and made and made.origin and made.doubt:  # it may do elsewhere
                 rest = line.text[found.end() :].lstrip(b" \t")
-                self.repeating.append(_each((rest,), line.noted("", made.doubt)))
+                self.repeating.append((b"", _each((rest,), line.noted("", made.doubt))))
             return
         origin = f"made by {shown(line.text[:4])} at {line.where}"
-        self.repeating.append(self._rounds(repeated, line.noted(origin, doubt)))
+        self.repeating.append((b"", self._rounds(repeated, line.noted(origin, doubt))))
 
     def _rounds(self, made: Repetition, line: Line) -> Iterator[Line]:
         """The text of a repetition, time by time, its variables set before each."""

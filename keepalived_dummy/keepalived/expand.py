@@ -42,12 +42,12 @@ STANDARD = {
 class Expansion:
     """A line with its variables replaced.
 
-    `more`: the further lines of definitions of several, to be read next, the last one first.
+    `more`: the names and the further lines of definitions of several, to be read next, the last one first.
     `origin` names the variables, `doubt` says why the text may be another, `problem` what went wrong.
     """
 
     text: bytes
-    more: tuple[tuple[bytes, ...], ...] = ()
+    more: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
     origin: str = ""
     doubt: str = ""
     problem: str = ""
@@ -55,7 +55,7 @@ class Expansion:
 
 def expand(text: bytes, definitions: Mapping[bytes, Definition]) -> Expansion:
     """Replace what is defined, again in what that gives, and leave the rest as it is."""
-    more: list[tuple[bytes, ...]] = []
+    more: list[tuple[bytes, tuple[bytes, ...]]] = []
     origins: dict[str, None] = {}
     doubts: dict[str, None] = {}
     original = text
@@ -90,7 +90,7 @@ def expand(text: bytes, definitions: Mapping[bytes, Definition]) -> Expansion:
         text = longer
         origins[f"${name.decode()}, set at {definition.where}"] = None
         if len(definition.lines) > 1:
-            more.append(definition.lines[1:])
+            more.append((name, definition.lines[1:]))
         if value.lstrip(b" \t").startswith(b"~"):
             break
     return Expansion(text, tuple(more), _said(origins), _said(doubts))

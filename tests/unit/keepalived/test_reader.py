@@ -135,14 +135,13 @@ def test_a_long_chain_and_a_wide_tree_of_includes_end() -> None:
     "text",
     [
         "~SEQ(N, 1, 1000000000) x$N\n",
-        "$A=\\\nx \\\n$A\n$A\n",
         "~SEQ(A, 100000) ~SEQ(B, 100000) x\n",
     ],
 )
 def test_what_makes_lines_without_end_ends(text: str) -> None:
     document = parse(text + "last\n")
     assert f"more than {MAX_REPEATED} lines" in problems(document)[-1]
-    assert len(document.statements) <= MAX_REPEATED + 2  # with the first line of $A, and last
+    assert len(document.statements) <= MAX_REPEATED + 1  # with last
     assert document.statements[-1].keyword == "last"
 
 
@@ -153,6 +152,31 @@ def test_a_variable_in_its_own_value_is_a_problem(value: str) -> None:
         f"{MAIN}:3: $A makes the line too long, or has itself in its value"
     ] or problems(document) == [f"{MAIN}:3: $B makes the line too long, or has itself in its value"]
     assert not document.statements[0].certain
+
+
+@pytest.mark.parametrize(
+    ("definitions", "made"),
+    [
+        ("$A=\\\nx \\\n$A\n", "xx"),
+        ("$A=\\\nx \\\n$A \\\ny\n", "xxy"),
+        ("$A=\\\nx \\\n$B\n$B=\\\ny \\\n$A\n", "xyx"),
+        ("$B=\\\ny \\\n$A\n$A=\\\n$B \\\nz\n", "yyz"),
+    ],
+)
+def test_a_definition_of_several_lines_in_its_own_value_ends_there(
+    definitions: str, made: str
+) -> None:
+    document = parse(definitions + "$A\nlast\n")
+    assert "".join(s.keyword for s in document.statements) == made + "last"
+    assert not all(s.certain for s in document.statements)
+    assert "has itself in its value" in problems(document)[0]
+
+
+def test_a_definition_of_several_lines_can_be_used_again_in_another() -> None:
+    text = "$A=\\\na \\\nb\n$C=\\\n$A \\\n$A\n~SEQ(I, 1, 2) $C\n$A\n"
+    document = parse(text)
+    assert "".join(s.keyword for s in document.statements) == "abab" * 2 + "ab"
+    assert problems(document) == []
 
 
 def test_deep_blocks_are_read() -> None:
