@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+_PASSWORD = re.compile(r"""(\bauth_pass[^\S\n]+)(?:"[^"\n]*"?|[^ \t\n}]+)""")
 
 Contents = Mapping[str, bytes]  # path to content
 
@@ -59,13 +62,14 @@ def edit(contents: Contents, edits: Iterable[Edit]) -> dict[str, bytes]:
 
 
 def diff(before: Contents, after: Contents) -> str:
-    """A unified diff; bytes that are no UTF-8 are shown escaped."""
+    """A unified diff to be looked at; bytes that are no UTF-8 are shown escaped, passwords not at all."""
     shown = []
     for path, content in after.items():
         old = _shown(before.get(path, b""))
         name = f"a{path}" if path in before else "/dev/null"
         for line in difflib.unified_diff(old, _shown(content), name, f"b{path}"):
-            shown.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
+            safe = _PASSWORD.sub(r"\1***", line)  # it is for a terminal, or ends up in a log
+            shown.append(safe if safe.endswith("\n") else f"{safe}\n\\ No newline at end of file\n")
     return "".join(shown)
 
 
