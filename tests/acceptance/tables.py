@@ -153,12 +153,12 @@ def thousand(results: dict[str, Result]) -> Iterator[str]:
     for suite, result in results.items():
         yield from stack(suite, result)
         if made := result.get("announcements"):
-            yield f"{made['vips']} VIPs, half of each family; the master is reset; seconds from the first that the other"
-            yield "announces on the LAN to the last, in turn:"
+            yield f"{made['vips']} VIPs, half of each family; the master is reset; seconds until the other has"
+            yield "announced all of them on the LAN, in turn:"
             yield ""
-            yield from header(["form", "median", "tries", "first, after the reset", "frames"])
+            yield from header(["form", "median", "tries", "first announced", "frames"])
             for form, tries in made["tries"].items():
-                times = ", ".join(f"{one['spread']:.2f}" for one in tries)
+                times = ", ".join(f"{one['all']:.2f}" for one in tries)
                 firsts = ", ".join(f"{one['first']:.2f}" for one in tries)
                 frames = ", ".join(f"{one['frames']:.0f}" for one in tries)
                 median = f"{made['medians, s'][form]:.2f}"
