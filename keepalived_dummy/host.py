@@ -325,8 +325,10 @@ class Host:
         return any(d.way_out and uplink in d.uplinks for d in self._dummies.values())
 
     def _held(self, uplink: str) -> bool:
-        served = (d.name for d in self._dummies.values() if d.way_out and uplink in d.uplinks)
-        return any(map(self._vips_of, served))
+        """Whether a VIP needs the uplink's way out; asked at each of a thousand addresses that come at once."""
+        served = {d.name for d in self._dummies.values() if d.way_out and uplink in d.uplinks}
+        at = (ifindex for ifindex, link in self._links.items() if link.name in served)
+        return any(map(self._addresses.get, at))
 
     def _vips_of(self, dummy: str) -> list[Address]:
         at = (ifindex for ifindex, link in self._links.items() if link.name == dummy)
