@@ -216,6 +216,8 @@ def measure_flood(rounds: int, seconds: float) -> dict[str, list[dict[str, float
             apply()
             found[what].append(flood(A.vip6 if what == "VIP" else A.ip6("5"), seconds))
             print(f"round {number}: flood at {what}: {found[what][-1]}", flush=True)
+    conf(DUMMY, f"Name={A.uplink}")  # whatever was last
+    apply()
     return found
 
 
