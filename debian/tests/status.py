@@ -217,7 +217,7 @@ def a_vip_that_comes_and_goes_is_in_the_journal() -> None:
         assert entries(f"EVENT={event} VIP={VIP6}", start), event
 
 
-@check(*edited("observe.py", "wanted = _as_the_daemon_knows(wanted)", "pass"))
+@check(*edited("observe.py", "wanted = _with_uplinks(wanted, before)", "pass"))
 def anybody_may_look() -> None:
     """What only root may see is named, all else is the same."""
     conf = Path("/etc/keepalived/keepalived.conf")
