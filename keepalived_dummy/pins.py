@@ -27,7 +27,8 @@ _FIXED = frozenset(("interface", "state", "virtual_router_id", "priority", "adve
 def pin(document: Document, contents: Contents, facts: Facts) -> Iterator[Edit | Problem]:
     """The source pinned in each instance that has none, and renewed where its address is gone."""
     own = vips(document)
-    wanted = [(one, _wanted(one, facts, own)) for one in document.model.instances]
+    present = {a.ip for interface in facts.values() for a in interface.addresses} - own
+    wanted = [(one, _wanted(one, facts, own, present)) for one in document.model.instances]
     there = _Files({path: lines(content) for path, content in contents.items()})
     wants = {id(instance.statement): want for instance, want in wanted}
     for statement in document.statements:
@@ -75,10 +76,11 @@ class _Files:
         return len(self.readers[word.path, word.line, word.column]) == 1
 
 
-def _wanted(instance: Instance, facts: Facts, own: frozenset[IPAddress]) -> _Want | None:
-    """None: nothing."""
+def _wanted(
+    instance: Instance, facts: Facts, own: frozenset[IPAddress], present: set[IPAddress]
+) -> _Want | None:
+    """None: nothing. `present`: the host's own addresses."""
     pinned = instance.unicast_src_ip or instance.mcast_src_ip
-    present = {a.ip for interface in facts.values() for a in interface.addresses} - own
     if alone(instance) or (pinned and (not pinned.certain or _is_present(pinned.text, present))):
         return None
     keyword = "unicast_src_ip" if instance.unicast_peer else "mcast_src_ip"
