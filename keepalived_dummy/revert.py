@@ -23,13 +23,17 @@ _Places = dict[_Key, tuple[str, int, str]]  # file, line, device
 
 @dataclass(frozen=True)
 class Plan:
-    """Files as they are, and as they are to be, None: removed; the VIPs; what stands against it; what is left."""
+    """Files as they are, and as they are to be, None: removed; the VIPs; what stands against it; what is left.
+
+    `adopted`: what was adopted with another --config, and stays.
+    """
 
     before: dict[str, bytes | None]
     after: dict[str, bytes | None]
     vips: tuple[Vip, ...]
     conflicts: tuple[Problem, ...]
     notes: tuple[Problem, ...]
+    adopted: tuple[Generation, ...]
 
 
 def run(path: Path, reload: bool, voice: Voice) -> int:
@@ -91,9 +95,8 @@ def _carry_out(done: Plan, host: Live, ledger: Journal, reload: bool, voice: Voi
         replace.check(Path(path))
     changes = transaction.changes(ledger, done.before, done.after)
     running = reload and host.service.pid != 0
-    _, others = _with(host.config, ledger.adopted())
     what = Transaction(
-        journal.REVERT, changes, done.vips, others, journal.FORWARD, running, str(host.config)
+        journal.REVERT, changes, done.vips, done.adopted, journal.FORWARD, running, str(host.config)
     )
     outcome = transaction.run(ledger, host, what)
     if outcome.done:
@@ -130,7 +133,7 @@ def plan(path: Path, adopted: tuple[Generation, ...], ledger: Journal) -> Plan:
     wanted = {name: content for name, content in after.items() if name not in kept}
     there = {name: before[name] for name in wanted}
     notes = tuple(_notes({**before, **after}, left))
-    return Plan(there, wanted, vips, tuple(sorted(conflicts)), notes)
+    return Plan(there, wanted, vips, tuple(sorted(conflicts)), notes, others)
 
 
 def _undone(
