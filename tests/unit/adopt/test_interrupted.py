@@ -53,6 +53,7 @@ def test_goes_no_further_where_that_fails(scene: Scene, command: Command) -> Non
     voice = Voice(said.append, complained.append, lambda: pytest.fail("it went on"))
     assert command(scene, voice) == adopt.REFUSED
     assert f"{scene.vips} was changed meanwhile" in complained
+    assert "counts as adopted" in complained[-1], "it went on"
     assert not [line for line in said if "nothing to do" in line]
     assert len(scene.journal.adopted()) == 1
 
