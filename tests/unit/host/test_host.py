@@ -125,6 +125,22 @@ def test_a_deleted_dummy_is_made_again_and_its_vips_are_seen(world: World) -> No
     assert world.host.ways[UPLINK, AF_INET].held
 
 
+def test_a_way_out_knows_whether_a_vip_needs_it(world: World) -> None:
+    """Of whichever family, on a dummy of its uplink alone; where none is held it goes after ten seconds."""
+    other = Dummy("keepalived1", 0, b"", True, True, ("ens4",), f"{ALIAS}1")
+    world.host.load(Plan((*PLAN.dummies, other)), world.now)
+    world.tell(link(7, "keepalived1", "dummy"), link(8, "ens4"))
+
+    def held() -> list[bool]:
+        return [world.host.ways[ifindex, AF_INET].held for ifindex in (UPLINK, 8)]
+
+    assert held() == [False, False]
+    world.tell(address(7, VIP6, 128))
+    assert held() == [False, True]
+    world.tell(address(DUMMY, VIP4, 32), address(7, VIP6, 128, gone=True))
+    assert held() == [True, False]
+
+
 def test_a_configured_mac_is_given_again(world: World) -> None:
     world.host.load(Plan((PLAN.dummies[0]._replace(mac=OTHER),)), world.now)
     assert interfaces.link(world.tell(dummy(gone=True))[0].body).mac == OTHER
