@@ -117,9 +117,9 @@ def _maker(alias: str, networkd: bool) -> str:
 
 
 def _wire(dummy: str, wanted: bool, s: Sources) -> Wire:
-    there = {(*tc.place(item), item.cookies[-1]): item for item in s.filters if item.cookies}
+    there = {tc.place(item): item for item in s.filters}
     mine = [item for item in s.wire.filters if dummy in _DEV.findall(item.line)]
-    seen = {item.place: there.get((*item.place, item.cookie)) for item in mine}
+    seen = {item.place: there.get(item.place) for item in mine}
     out = _count(seen, (item for item in mine if item.dev == dummy and " mirred " in item.line))
     into = _count(seen, (item for item in mine if item.dev != dummy))
     return Wire(
@@ -132,7 +132,7 @@ def _wire(dummy: str, wanted: bool, s: Sources) -> Wire:
 
 
 def _count(
-    seen: Mapping[tuple[int, str, int], netlink.Filter | None], which: Iterator[Filter]
+    seen: Mapping[tuple[int, str, int, bytes], netlink.Filter | None], which: Iterator[Filter]
 ) -> tuple[int, int]:
     found = [item for one in which if (item := seen[one.place]) is not None]
     return sum(item.frames for item in found), sum(item.octets for item in found)

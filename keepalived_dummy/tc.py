@@ -64,9 +64,9 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     state = read()
     ours = [item for item in state.filters if is_ours(item)]
     wanted = {item.place: item for item in wire.filters}
-    right = {place(item) for item in ours if _is_right(item, wanted.get(place(item)))}
-    stale = [item for item in ours if place(item) not in right]
-    absent = [item for place, item in wanted.items() if place not in right]
+    there = {place(item) for item in ours}
+    stale = [item for item in ours if place(item) not in wanted]
+    absent = [item for place, item in wanted.items() if place not in there]
     added = [index for index in {item.index for item in absent} if index not in state.qdiscs]
     shared = {_head(item) for item in state.filters if item not in stale}
     script = list(
@@ -115,13 +115,9 @@ def is_ours(item: netlink.Filter) -> bool:
     return any(cookie.startswith(MARK) for cookie in item.cookies)
 
 
-def place(item: netlink.Filter) -> tuple[int, str, int]:
-    """Where a filter sits, as Filter.place of the wire."""
-    return item.ifindex, _DIRECTIONS[item.parent], item.pref
-
-
-def _is_right(item: netlink.Filter, wanted: Filter | None) -> bool:
-    return wanted is not None and item.cookies[-1] == wanted.cookie
+def place(item: netlink.Filter) -> tuple[int, str, int, bytes]:
+    """Where a filter sits, as Filter.place of the wire; the cookie of ours is the last action's."""
+    return item.ifindex, _DIRECTIONS[item.parent], item.pref, (item.cookies or (b"",))[-1]
 
 
 def _head(item: netlink.Filter) -> tuple[int, int, int, int]:
@@ -162,8 +158,8 @@ def _run(script: list[str]) -> str:
 
 def _missing(wire: Wire, absent: Iterable[Filter], state: State, said: str) -> list[str]:
     """A line for each filter that is still not there, then the modules it may be for, and what tc said of it."""
-    have = {(place(item), item.cookies[-1]) for item in state.filters if item.cookies}
-    lacking = [item for item in absent if (item.place, item.cookie) not in have]
+    have = {place(item) for item in state.filters}
+    lacking = [item for item in absent if item.place not in have]
     lines = [
         f"{item.dev}: the wire's filter at {item.direction} pref {item.pref} is not there"
         for item in lacking

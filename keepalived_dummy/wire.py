@@ -52,9 +52,9 @@ class Filter:
     line: str
 
     @property
-    def place(self) -> tuple[int, str, int]:
-        """Where it sits: interface index, ingress or egress, preference."""
-        return self.index, self.direction, self.pref
+    def place(self) -> tuple[int, str, int, bytes]:
+        """Where it sits: interface index, ingress or egress, preference; the cookie tells it from others there."""
+        return self.index, self.direction, self.pref, self.cookie
 
     @property
     def modules(self) -> tuple[str, ...]:

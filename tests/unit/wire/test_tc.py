@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The clsact of an uplink: taken away with the last filter, but not where it may soon be needed again."""
+"""Filters put right one by one, and the clsact taken away with the last of them where it is not needed again soon."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from keepalived_dummy import apply, files, links, tc
+from keepalived_dummy import apply, files, links, netlink, tc
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.interfaces import Link
 from keepalived_dummy.keepalived import Memory, read_from
+from keepalived_dummy.wire import End, Filter, Joint, render
 
 CONF = "/etc/keepalived/keepalived.conf"
 TEXT = b"vrrp_instance A {\n interface e0\n}\nvrrp_instance B {\n interface $WHICH\n}\n"
@@ -52,3 +53,77 @@ def test_an_interface_of_keepalived_conf_may_be_wired_again(
     both = {n: Link(i, 0x43, n, "", b"", 1500, 1, "", 1) for i, n in ((3, "e0"), (4, "e1"))}
     host = links.Host(both, ())
     assert apply._candidates(Config(dummies), read_from(Memory({CONF: TEXT}), CONF), host) == found
+
+
+DUMMY = End("keepalived0", 7, "02:00:00:00:00:07")
+UPLINK = End("e0", 3, "52:54:00:12:34:56")
+WIRE = render((Joint(DUMMY, (UPLINK,)),), frozenset())
+SOLICITATIONS, ADVERTISEMENTS = (item for item in WIRE.filters if item.index == UPLINK.index)
+
+
+def there(item: Filter, handle: int, cookie: bytes = b"") -> netlink.Filter:
+    parent = netlink.CLSACT_INGRESS if item.direction == "ingress" else netlink.CLSACT_EGRESS
+    protocol = 0x86DD if item.protocol == "ipv6" else 0x0806
+    cookies = (cookie or item.cookie,)
+    return netlink.Filter(item.index, parent, handle, item.pref, protocol, "u32", 0, cookies)
+
+
+@pytest.mark.parametrize(
+    ("on_uplink", "script"),
+    [
+        ([there(SOLICITATIONS, 0x80000800), there(ADVERTISEMENTS, 0x80000801)], []),
+        ([there(SOLICITATIONS, 0x80000800)], [ADVERTISEMENTS.line]),
+        ([there(ADVERTISEMENTS, 0x80000801)], [SOLICITATIONS.line]),
+        (  # one of them is of another state: it alone goes
+            [
+                there(SOLICITATIONS, 0x80000800),
+                there(ADVERTISEMENTS, 0x80000801, b"kdmy of old times"),
+            ],
+            [
+                "filter del dev e0 ingress pref 19268 protocol ipv6 handle 800:0:801 u32",
+                ADVERTISEMENTS.line,
+            ],
+        ),
+        (  # both are: the preference goes as a whole, once
+            [
+                there(SOLICITATIONS, 0x80000800, b"kdmy of old times"),
+                there(ADVERTISEMENTS, 0x80000801, b"kdmy of old timer"),
+            ],
+            [
+                "filter del dev e0 ingress pref 19268 protocol ipv6",
+                SOLICITATIONS.line,
+                ADVERTISEMENTS.line,
+            ],
+        ),
+        (  # another's is between them and stays
+            [
+                there(SOLICITATIONS, 0x80000800, b"kdmy of old times"),
+                there(SOLICITATIONS, 0x80000801, b"somebody else's"),
+                there(ADVERTISEMENTS, 0x80000802),
+            ],
+            [
+                "filter del dev e0 ingress pref 19268 protocol ipv6 handle 800:0:800 u32",
+                SOLICITATIONS.line,
+            ],
+        ),
+    ],
+)
+def test_each_filter_of_a_preference_is_put_right_by_itself(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_uplink: list[netlink.Filter],
+    script: list[str],
+) -> None:
+    monkeypatch.setattr(files, "RUNTIME", str(tmp_path)[1:])
+    on_dummy = [there(item, 0x80000800) for item in WIRE.filters if item.index == DUMMY.index]
+    state = tc.State({3: "clsact", 7: "clsact"}, (*on_dummy, *on_uplink))
+    monkeypatch.setattr(tc, "read", lambda: state)
+    ran: list[list[str]] = []
+
+    def run(lines: list[str]) -> str:
+        ran.append(lines)
+        return ""
+
+    monkeypatch.setattr(tc, "_run", run)
+    tc.sync(WIRE, {3: "e0", 7: "keepalived0"})
+    assert ran[0] == script
