@@ -6,7 +6,7 @@ usage: wire_cost.py [--rounds N] [--pairs N] [--seconds N] --results FOLDER     
        wire_cost.py --table JSON                                     anywhere: the table of a result, as Markdown
 
 Throughput: a stream by iperf3 from the LAN into the uplink as fast as it goes, TCP and UDP packets of 16 bytes, both
-families, while the uplink's filters go and come every half second; the order turned round in every pair. What counts is
+families, while the uplink's filters go and come every 0.3 s; the order turned round in every pair. What counts is
 the median of the pairs' ratios: a machine that is busy with other things moves both halves of a pair alike. The
 bound is on the throughput, so on TCP; for packets of 16 bytes it is told by how much fewer there are, which behind a
 veth pair, with no NIC to wait for, is the most that a classifier can cost. (Between the guest's virtio NICs a median
@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "debian" / "tests")
 
 FAMILIES = ("IPv4", "IPv6")
 MOST_OFF = 2.0  # per cent of the throughput
-SLICE = 0.5  # seconds
+SLICE = 0.3  # seconds
 STREAMS = {"TCP": (), "UDP packets of 16 bytes": ("-u", "-b", "0", "-l", "16")}
 PORT = 5201
 _SOL_PACKET, _PACKET_TX_RING, _PACKET_QDISC_BYPASS = 263, 13, 20
@@ -69,7 +69,7 @@ def filters() -> tuple[list[str], list[str]]:
     mark = f"filter add dev {A.uplink} ingress pref "
     put = [line for line in run("keepalived-dummy wire").splitlines() if line.startswith(mark)]
     assert len(put) == 2, put
-    prefs = [line[len(mark) :].split()[0] for line in put]
+    prefs = dict.fromkeys(line[len(mark) :].split()[0] for line in put)
     return put, [f"filter delete dev {A.uplink} ingress pref {pref}" for pref in prefs]
 
 
@@ -256,8 +256,20 @@ def measure(rounds: int, pairs: int, seconds: float) -> dict[str, Any]:
 
 def off(values: dict[str, list[int]]) -> float:
     """By how many per cent the wire lessens the packets: the median of the rounds' own ratios."""
-    ratios = [w / o for w, o in zip(values["with"], values["without"], strict=True)]
-    return 100 * (1 - statistics.median(ratios))
+    return statistics.median(each_off(values))
+
+
+def each_off(values: dict[str, list[int]]) -> list[float]:
+    """The same by rounds, in order of size."""
+    pairs = zip(values["with"], values["without"], strict=True)
+    return sorted(100 * (1 - there / without) for there, without in pairs)
+
+
+def interval(values: dict[str, list[int]]) -> tuple[float, float]:
+    """Where the median lies with 95% confidence: between two of the rounds (binomial, by its normal limit)."""
+    found = each_off(values)
+    middle, half, last = len(found) / 2, 0.98 * len(found) ** 0.5, len(found) - 1
+    return found[max(0, int(middle - half))], found[min(last, int(middle + half))]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -274,12 +286,15 @@ def table(result: dict[str, Any]) -> str:
         "",
         "Into the uplink, bytes a second as the NIC counts them:",
         "",
-        "| stream | without the filters | with them | off (median of the pairs) |",
-        "|---|---|---|---|",
+        "| stream | without the filters | with them | off (median of the pairs) | where that lies (95%) |",
+        "|---|---|---|---|---|",
     ]
     for family, values in result["throughput"].items():
         without, there = (round(statistics.median(values[key])) for key in ("without", "with"))
-        lines.append(f"| {family} | {without:,} | {there:,} | {off(values):.1f}% |")
+        low, high = interval(values)
+        lines.append(
+            f"| {family} | {without:,} | {there:,} | {off(values):.1f}% | {low:.1f} to {high:.1f}% |"
+        )
     lines += [
         "",
         f"A flood of multicast neighbour solicitations for {seconds:g} s, as fast as the guest sends:",
@@ -305,7 +320,7 @@ def table(result: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="What the wire costs.")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--pairs", type=int, default=150)
     parser.add_argument("--seconds", type=float, default=3)
     do = parser.add_mutually_exclusive_group(required=True)
     do.add_argument("--results", type=Path, metavar="FOLDER")
