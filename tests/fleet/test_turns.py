@@ -215,3 +215,14 @@ def test_check_mode_shows_and_changes_nothing(fleet: Fleet) -> None:
     assert ran.returncode == 0, ran.stdout
     assert set(fleet.said("adopt --dry-run")) == set(NODES)
     assert fleet.adopted() == set()
+
+
+def test_another_configuration_is_named_to_adopt_and_to_both_ways_back(fleet: Fleet) -> None:
+    other = ("-e", "keepalived_dummy_config=/etc/ka/vips.conf")
+    (fleet.node("web3") / "check").write_text("1")
+    assert fleet.play(*ADOPT, *other).returncode != 0
+    told = fleet.said("adopt --yes --config /etc/ka/vips.conf")
+    assert told == ["db2", "lb1", "web2", "db1", "web3"]
+    assert fleet.said("revert --yes --config /etc/ka/vips.conf") == ["web3"]
+    assert fleet.play("revert.yml", *other).returncode == 0
+    assert set(fleet.said("revert --yes --config /etc/ka/vips.conf")) == set(NODES)
