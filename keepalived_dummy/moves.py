@@ -163,7 +163,18 @@ def _unfit(vip: Address, device: Word | None, known: _Known) -> str:
         )
     if device.text not in known.facts:
         return f"{vip.address}: {device.text} is not there, so what it needs is not known"
+    if address.version == 6 and not _asks_for_neighbours(device.text, known):
+        return (
+            f"{vip.address}: {device.text} has no IPv6 link-local address, and without one the kernel asks"
+            f" for no neighbour of a VIP that is elsewhere; give it one (netplan: link-local: [ipv6])"
+        )
     return _subnet(vip, device.text, known.vips, known.facts)
+
+
+def _asks_for_neighbours(device: str, known: _Known) -> bool:
+    """Whether solicitations for replies of a VIP on another interface have a source (ndisc_send_ns(), net/ipv6/ndisc.c)."""
+    addresses = (address.ip for address in known.facts[device].addresses)
+    return any(ip.version == 6 and ip.is_link_local and ip not in known.vips for ip in addresses)
 
 
 def _subnet(vip: Address, device: str, own: frozenset[IPAddress], facts: Facts) -> str:

@@ -428,6 +428,28 @@ def uplink_without_address() -> None:
         alone("uplink-without-address", "critical", "the way out is not in use")
 
 
+@check(**without("uplink", "without_link_local"))
+def uplink_without_link_local() -> None:
+    """The VIP is answered for, over the wire, but its replies find no neighbour."""
+    network = "2001:db8::/64"
+    ends = (
+        f"ip -6 route del {network} dev {UPLINK}",
+        f"ip -n {LAN} address del 2001:db8::100/64 dev {CABLE}",
+    )
+    found = run(f"ip -6 -o address show dev {UPLINK} scope link").split()[3]
+    back = f"ip address replace {found} dev {UPLINK} nodad; ip neighbour flush dev {UPLINK}"
+    with undone(*ends, back):
+        run(f"ip -n {LAN} address add 2001:db8::100/64 dev {CABLE} nodad")
+        run(f"ip -6 route replace {network} dev {UPLINK}")
+        assert host.reachable(VIP6), "the VIP is not reached"
+        run(f"ip address del {found} dev {UPLINK}; ip neighbour flush dev {UPLINK}; sleep 1")
+        assert not host.reachable(VIP6), "the VIP is reached without a link-local address"
+        alone("uplink-without-link-local", "critical", f"{UPLINK} has no IPv6 link-local address")
+        run(back)
+        host.wait_for("the VIP is reached again", lambda: host.reachable(VIP6))
+        assert look() == {}
+
+
 @check(**without("uplink", "noarp"))
 def uplink_noarp() -> None:
     with undone(f"ip link set {UPLINK} arp on"):

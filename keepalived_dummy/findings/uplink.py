@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 from keepalived_dummy.interfaces import IFF_NOARP
-from keepalived_dummy.observed import Dummy, Uplink
+from keepalived_dummy.observed import Dummy, Uplink, is_link_local
 
 _SILENT = frozenset((1, 2, 8))  # arp_ignore: what an uplink does not answer for a dummy with
 _SILENT_ALL = frozenset((2, 8))  # and what the dummy itself does not answer with
@@ -60,6 +60,23 @@ def _since(since: float | None, now: float) -> str:
         return ""
     moment = datetime.fromtimestamp(since, timezone.utc).isoformat(timespec="seconds")
     return f" since {moment}, for {max(0, round(now - since))} s"
+
+
+@hazard(
+    "uplink-without-link-local",
+    Severity.CRITICAL,
+    "the kernel asks from no other address for the neighbours of a VIP that is not on the uplink, so replies of the"
+    " IPv6 VIPs end when a neighbour's entry does (ndisc_send_ns(), net/ipv6/ndisc.c)",
+    passing=True,
+)
+def without_link_local(facts: Facts) -> Iterator[Found]:
+    """It has IPv6, but no link-local address."""
+    for one in facts.uplinks:
+        if not facts.carries(one.name, 6) or not facts.has_ipv6(one.name):
+            continue
+        if not any(map(is_link_local, one.addresses)):
+            mend = "LinkLocalAddressing=ipv6 in its .network file (netplan: link-local: [ipv6])"
+            yield Found(f"{one.name} has no IPv6 link-local address", mend)
 
 
 @hazard("uplink-noarp", Severity.CRITICAL, "no IPv4 address of this host is answered for on it")

@@ -210,6 +210,11 @@ FOUND: list[tuple[str, Facts, str]] = [
         router(seen_instances=(healthy.INSTANCE,)),  # ens4 is named in the conf
         "ens4 has no IPv4 address",
     ),
+    (
+        "uplink-without-link-local",
+        facts(uplink_addresses=("192.0.2.5/24", "2001:db8::5/64")),
+        "ens3 has no IPv6 link-local address",
+    ),
     ("uplink-noarp", facts(links={"ens3": link("ens3", 2, flags=0x100C3)}), "ens3 has ARP off"),
     ("arp-ignore", facts(settings=setting("all", "arp_ignore", 2)), "all.arp_ignore"),
     ("arp-ignore", facts(settings=setting("all", "arp_ignore", 8)), "all.arp_ignore"),
@@ -356,6 +361,11 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ("keepalived-not-running", facts(seen_keepalived=DOWN, conf="# none\n")),
     ("uplink-without-address", facts(uplink_addresses=(), seen_vips=())),
     ("uplink-without-address", facts(uplink_addresses=("192.0.2.5/24", "fe80::2/64"))),
+    ("uplink-without-link-local", facts(uplink_addresses=("192.0.2.5/24",), seen_vips=(VIP4,))),
+    (  # ipv6-off says it
+        "uplink-without-link-local",
+        facts(uplink_addresses=("192.0.2.5/24",), settings=setting("ens3", "disable_ipv6", 1)),
+    ),
     ("arp-ignore", facts(settings=setting("ens3", "arp_ignore", 1))),
     ("arp-ignore", facts(settings=setting("all", "arp_ignore", 1))),
     ("arp-ignore", facts(settings=setting("all", "arp_ignore", 2), seen_vips=(VIP6,))),
