@@ -15,6 +15,7 @@ from pings import Pinger
 from testbed import (
     ADDRESS4,
     LAN,
+    LEASE,
     ROUTER4,
     UPLINK,
     VIP4,
@@ -93,8 +94,7 @@ def wrong_if(bad: bool, text: str) -> str:
 
 def dead_server(bed: Testbed, way_out: bool) -> dict[str, Any]:
     """The DHCP server dies and the lease runs out: the VIP stays reachable on the LAN, and the journal says so."""
-    lease = 20
-    bed.build("dhcp", lease)
+    bed.build("dhcp")
     bed.host_up(Pieces(way_out=way_out))
     bed.settle()
     bed.peer_up()
@@ -103,7 +103,7 @@ def dead_server(bed: Testbed, way_out: bool) -> dict[str, Any]:
     client = Pinger(LAN, VIP4)
     bed.dhcp_down()
     try:
-        guest.wait_for("the lease runs out", lambda: not uplink_has(4), lease + 30, 0.5)
+        guest.wait_for("the lease runs out", lambda: not uplink_has(4), LEASE + 30, 0.5)
         time.sleep(12)
     finally:
         pings = client.stop()

@@ -27,7 +27,7 @@ PEER4, PEER6 = "192.0.2.2", "2001:db8::2"
 CLIENT4 = "192.0.2.101"
 ROUTER4, ROUTER6 = "192.0.2.100", "2001:db8::100"
 VIP4, VIP6 = "192.0.2.10", "2001:db8::10"
-LEASE = 120  # seconds: dnsmasq has no shorter one of its own
+LEASE = 120  # seconds: dnsmasq gives no shorter one
 
 _NETPLAN = Path("/etc/netplan/10-uplink.yaml")
 KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
@@ -151,7 +151,7 @@ class Testbed:
 
     # The LAN
 
-    def build(self, how: str, lease: int = LEASE) -> None:
+    def build(self, how: str) -> None:
         """An uplink configured by netplan, static or by DHCP, and the LAN behind it."""
         run("systemctl stop keepalived", check=False)
         self.close()
@@ -176,7 +176,7 @@ class Testbed:
             ip -n {PEER} address add {PEER4}/24 dev peer0
             ip -n {PEER} address add {PEER6}/64 dev peer0 nodad""")
         if how == "dhcp":
-            self.dhcp_up(lease)
+            self.dhcp_up()
         write(_NETPLAN, _UPLINK_YAML % _HOW[how], 0o600)
         for name in ("all", "default", UPLINK):  # as Ubuntu has it
             run(f"sysctl -q net.ipv4.conf.{name}.rp_filter=2")
@@ -184,18 +184,13 @@ class Testbed:
         run("netplan apply")
         wait_for("the uplink has its addresses", has_addresses)
 
-    def dhcp_up(self, lease: int) -> None:
-        """The DHCP server, which gives the uplink the address that is pinned.
-
-        The lease time (option 51) that is forced comes after its own, and networkd goes by the last.
-        """
+    def dhcp_up(self) -> None:
+        """The DHCP server, which gives the uplink the address that is pinned."""
         mac = Path(f"/sys/class/net/{UPLINK}/address").read_text().strip()
         words = f"""ip netns exec {LAN} dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0
             --interface=br0 --bind-interfaces --dhcp-authoritative --dhcp-leasefile=/dev/null --log-dhcp
             --dhcp-range={ADDRESS4},{ADDRESS4},255.255.255.0,{LEASE} --dhcp-host={mac},{ADDRESS4}
-            --dhcp-option=option:router,{ROUTER4} --dhcp-option-force=51,{lease}
-            --dhcp-option-force=58,{lease // 2} --dhcp-option-force=59,{lease * 7 // 8}
-            --log-facility=- --pid-file="""
+            --dhcp-option=option:router,{ROUTER4} --log-facility=- --pid-file="""
         self._dhcp = start(words.split(), self.work / "dnsmasq.log")
 
     def dhcp_down(self) -> None:
