@@ -59,6 +59,8 @@ def prepare(guest: Guest) -> str:
     guest.write("/etc/keepalived/keepalived.conf", KEEPALIVED)
     guest.run("systemctl restart keepalived")
     wait_for("the client reaches both VIPs", lambda: client.all_answered(guest))
+    # What failed before there was a network; nothing_left() forgets failures too.
+    guest.run("systemctl reset-failed")
     versions = "systemd netplan.io keepalived"
     return guest.run(f"dpkg-query -W -f '${{Package}} ${{Version}} ' {versions}").strip()
 
