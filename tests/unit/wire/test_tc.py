@@ -127,3 +127,14 @@ def test_each_filter_of_a_preference_is_put_right_by_itself(
     monkeypatch.setattr(tc, "_run", run)
     tc.sync(WIRE, {3: "e0", 7: "keepalived0"})
     assert ran[0] == script
+
+
+def test_what_tc_did_not_put_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "RUNTIME", str(tmp_path)[1:])
+    lacking = [ADVERTISEMENTS]
+    found = tuple(there(item, 0x80000800) for item in WIRE.filters if item not in lacking)
+    monkeypatch.setattr(tc, "read", lambda: tc.State({3: "clsact", 7: "clsact"}, found))
+    monkeypatch.setattr(tc, "_run", lambda lines: "Error: no such thing.\nWe are lost\n")
+    said = tc.sync(WIRE, {3: "e0", 7: "keepalived0"}).missing
+    assert said[0] == "e0: the wire's filter at ingress pref 19268 is not there"
+    assert said[-1] == "tc said: Error: no such thing."
