@@ -93,11 +93,19 @@ class Guest:
     def ask(self, command: str, **arguments: Any) -> Any:
         """One command of the guest agent; Lost where it is refused or not answered."""
         request = {"execute": command, "arguments": arguments}
-        self.agent.sendall(json.dumps(request).encode() + b"\n")
+        self.say(json.dumps(request).encode() + b"\n")
         answer = json.loads(self.line(ANSWER))
         if "error" in answer:
             raise Lost(f"{command}: {answer['error']}")
         return answer["return"]
+
+    def say(self, request: bytes) -> None:
+        """Send to the agent; Lost where QEMU does not take it, as while a guest beside others is slow to boot."""
+        self.agent.settimeout(ANSWER)
+        try:
+            self.agent.sendall(request)
+        except TimeoutError:
+            raise Lost(f"the guest takes no request for {ANSWER:.0f} s") from None
 
     def line(self, timeout: float) -> bytes:
         """The next line of the agent's."""
@@ -123,8 +131,8 @@ class Guest:
         while True:
             number += 1
             request = {"execute": "guest-sync", "arguments": {"id": number}}
-            self.agent.sendall(b"\xff" + json.dumps(request).encode() + b"\n")
             with contextlib.suppress(Lost, ValueError):
+                self.say(b"\xff" + json.dumps(request).encode() + b"\n")
                 for _ in range(50):
                     if json.loads(self.line(3).lstrip(b"\xff")).get("return") == number:
                         return
