@@ -159,7 +159,7 @@ def arp_ignore_changed_at_run_time() -> None:
 def keepalived_conf_names_the_uplink_later() -> None:
     watched("# Name=auto is the default")
     assert not count(A.uplink)
-    time.sleep(1)
+    wire_lan.rest()
     KEEPALIVED.parent.mkdir(exist_ok=True)
     vip = f"virtual_ipaddress {{\n{A.vip4}/32 dev {DUMMY}\n}}"
     KEEPALIVED.write_text(f"vrrp_instance VI_1 {{\ninterface {A.uplink}\n{vip}\n}}\n")

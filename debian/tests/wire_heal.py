@@ -83,12 +83,6 @@ def took(lines: list[str], broken: Told, mended: Told) -> float | None:
     return 1000 * (stamp(end) - stamp(lines[begin])) if end else None
 
 
-def idle() -> bool:
-    """The daemon has no pass of apply under way."""
-    pid = host.property_of("keepalived-dummy", "MainPID")
-    return not Path(f"/proc/{pid}/task/{pid}/children").read_text().strip()
-
-
 @contextlib.contextmanager
 def events() -> Iterator[Callable[[], list[str]]]:
     """What the kernel says of links and addresses, line by line, from now on."""
@@ -115,7 +109,7 @@ def events() -> Iterator[Callable[[], list[str]]]:
 def healed(kind: str, said: Callable[[], list[str]]) -> float:
     """One try: how long the kernel had the dummy broken, in ms."""
     command, broken, mended = BREAKS[kind]
-    wait_for("the daemon is at rest", idle)
+    wait_for("the daemon is at rest", wire_lan.idle)
     before = len(said())
     run(command)
     wait_for(f"mended: {kind}", lambda: took(said()[before:], broken, mended) is not None, 5)
@@ -129,7 +123,7 @@ def healed(kind: str, said: Callable[[], list[str]]) -> float:
 def broken_dummy_is_mended() -> None:
     """Within 100 ms of its event, said in the journal and counted."""
     watched()
-    wait_for("the first pass is over", lambda: STATE.exists() and idle())
+    wait_for("the first pass is over", lambda: STATE.exists() and wire_lan.idle())
     start = host.cursor()
     with events() as told:
         for kind in BREAKS:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from host import run, wait_for
+from host import property_of, run, wait_for
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
@@ -351,6 +351,23 @@ def ping(lan: Lan, target: str, count: int = 3) -> None:
         ),
         10,
     )
+
+
+def idle() -> bool:
+    """The daemon has no pass of apply under way."""
+    pid = property_of("keepalived-dummy", "MainPID")
+    return not Path(f"/proc/{pid}/task/{pid}/children").read_text().strip()
+
+
+def rest() -> None:
+    """Wait until it has had none for two seconds: what is asked for together is done in one a moment later."""
+    end = time.monotonic() + 60
+    since = time.monotonic()
+    while time.monotonic() - since < 2:
+        assert time.monotonic() < end, "the daemon does not come to rest"
+        if not idle():
+            since = time.monotonic()
+        time.sleep(0.05)
 
 
 def enter() -> None:
