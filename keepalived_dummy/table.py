@@ -100,7 +100,7 @@ def _wire(dummy: Dummy) -> str:
     if wire.state == "none":
         return "none, there is no uplink to be wired to"
     counted = f"{count(wire.frames_out, 'frame')} out, {wire.frames_in} in"
-    lacking = f", not there: {'; '.join(wire.lacking)}" if wire.lacking else ""
+    lacking = f", not there: {'; '.join(dict.fromkeys(wire.lacking))}" if wire.lacking else ""
     return f"{wire.state}, {counted}{lacking}"
 
 

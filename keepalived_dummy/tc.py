@@ -160,10 +160,12 @@ def _missing(wire: Wire, absent: Iterable[Filter], state: State, said: str) -> l
     """A line for each filter that is still not there, then the modules it may be for, and what tc said of it."""
     have = {place(item) for item in state.filters}
     lacking = [item for item in absent if item.place not in have]
-    lines = [
-        f"{item.dev}: the wire's filter at {item.direction} pref {item.pref} is not there"
-        for item in lacking
-    ]
+    lines = list(
+        dict.fromkeys(
+            f"{item.dev}: the wire's filter at {item.direction} pref {item.pref} is not there"
+            for item in lacking
+        )
+    )
     if modules := _not_loaded(wire, lacking, state):
         lines.append(f"kernel modules it takes that are not loaded: {', '.join(modules)}")
     complaints = dict.fromkeys(line for line in said.splitlines() if line.startswith("Error: "))

@@ -25,7 +25,11 @@ def broken(facts: Facts) -> Iterator[Found]:
             what = f"the wire of {one.name} is missing"
         else:
             what = f"the wire of {one.name} lacks {len(lacking)} of {one.wire.expected} filters"
-        yield Found(f"{what} ({', '.join(lacking[:3])})", "keepalived-dummy apply", one.path)
+        yield Found(
+            f"{what} ({', '.join(list(dict.fromkeys(lacking))[:3])})",
+            "keepalived-dummy apply",
+            one.path,
+        )
 
 
 @hazard(

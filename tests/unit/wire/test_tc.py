@@ -138,3 +138,6 @@ def test_what_tc_did_not_put_there_is_said(tmp_path: Path, monkeypatch: pytest.M
     said = tc.sync(WIRE, {3: "e0", 7: "keepalived0"}).missing
     assert said[0] == "e0: the wire's filter at ingress pref 19268 is not there"
     assert said[-1] == "tc said: Error: no such thing."
+    found = found[:-1]  # the other one at that preference too
+    said = tc.sync(WIRE, {3: "e0", 7: "keepalived0"}).missing
+    assert sum("pref 19268 is not there" in line for line in said) == 1, "said once"
