@@ -18,7 +18,7 @@ from keepalived_dummy.keepalived import Address, Document
 from keepalived_dummy.moves import longest
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.rewrite import Vip, normal
-from keepalived_dummy.service import MASTER
+from keepalived_dummy.service import BACKUP, FAULT, MASTER
 
 SECONDS = 60
 _SECONDS_EACH = 0.05
@@ -115,6 +115,16 @@ def _is_moved(vip: Vip, now: Picture) -> bool:
         if state is None or state.state != MASTER:
             return False
     return (vip.address, vip.after) in now.places and (vip.address, vip.before) not in now.places
+
+
+def lost(held: Iterable[Held], vips: Iterable[Vip], now: Picture) -> list[Held]:
+    """Those that are another node's by now: keepalived says that it is no MASTER of them, or has ended."""
+    if not now.pid:
+        return list(held)
+    states = now.states or {}
+    others = {name for name, state in states.items() if state.state in (BACKUP, FAULT)}
+    places = {(vip.address, vip.after) for vip in vips if vip.instance in others}
+    return [one for one in held if (one.address.partition("/")[0], one.device) in places]
 
 
 def keep(held: Iterable[Held]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from keepalived_dummy.rewrite import Vip
-from keepalived_dummy.service import MASTER, States
+from keepalived_dummy.service import BACKUP, FAULT, MASTER, States
 
 Place = tuple[str, str]  # address in the kernel's form, interface
 
@@ -31,6 +31,21 @@ def missing(before: Picture, now: Picture, vips: Collection[Vip]) -> list[str]:
         *_of_places(before, now, vips),
         *_of_configuration(before, now, vips),
     ]
+
+
+def is_lost(before: Picture, now: Picture) -> bool:
+    """Whether waiting can't help: keepalived is not the same process, or an instance was no MASTER meanwhile."""
+    if now.pid != before.pid:
+        return True
+    for name, old in (before.states or {}).items():
+        new = (now.states or {}).get(name)
+        if (
+            new is not None
+            and old.state == MASTER
+            and (new.state in (BACKUP, FAULT) or new.masters != old.masters)
+        ):
+            return True
+    return False
 
 
 def _of_process(before: Picture, now: Picture) -> Iterator[str]:

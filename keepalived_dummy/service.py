@@ -22,7 +22,7 @@ from typing import Any
 from keepalived_dummy import execstart
 
 UNIT = "keepalived.service"
-MASTER, BACKUP = 2, 1
+BACKUP, MASTER, FAULT = 1, 2, 3
 _TIMEOUT = 60.0
 _READY = "keepalived-dummy: ready"  # what comes after it is from keepalived
 

@@ -102,6 +102,7 @@ def _run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
         except (UserError, OSError, KeyboardInterrupt) as error:
             deafen()
             outcome.wrong.append(_text(error))
+            _give_up(host, transaction, move)
             given_up = _back(journal, host, transaction, move.before, outcome)
             _let_go(host, transaction, move, given_up)
         else:
@@ -238,6 +239,15 @@ def _guard(host: Host, vips: tuple[Vip, ...], before: Picture, held: list[Held])
     return guard.start(finish, hold.lifetime(held))
 
 
+def _give_up(host: Host, what: Transaction, move: _Move) -> None:
+    """Drop at once what another node holds by now: the way back may take long, and two nodes would answer."""
+    if move.held and move.before is not None:
+        now = host.picture(move.before.states is not None)
+        lost = hold.lost(move.held, what.vips, now)
+        hold.drop(lost)
+        move.held = [one for one in move.held if one not in lost]
+
+
 def _let_go(host: Host, what: Transaction, move: _Move, given_up: bool) -> None:
     """Keep what keepalived has taken, unless it has given all that up; drop the rest."""
     taken: list[Held] = []
@@ -270,7 +280,12 @@ def _put(journal: Journal, change: Change) -> None:
 
 def _prove(host: Host, before: Picture, vips: tuple[Vip, ...], held: list[Held]) -> None:
     """Wait until all is as it should be, and see it so again a second later. Raises UserError."""
-    wrong = _await(lambda: proof.missing(before, host.picture(), vips), len(vips))
+
+    def look() -> tuple[list[str], bool]:
+        now = host.picture()
+        return proof.missing(before, now, vips), proof.is_lost(before, now)
+
+    wrong = _await(look, len(vips))
     if not wrong:
         hold.keep(held)
         time.sleep(_SETTLED)
@@ -279,14 +294,14 @@ def _prove(host: Host, before: Picture, vips: tuple[Vip, ...], held: list[Held])
         raise UserError("after the reload: " + "; ".join(wrong[:5]))
 
 
-def _await(wrong: Callable[[], list[str]], addresses: int) -> list[str]:
-    """What is still wrong after PROOF_SECONDS, and as much as this many addresses may take."""
+def _await(look: Callable[[], tuple[list[str], bool]], addresses: int) -> list[str]:
+    """What is still wrong after PROOF_SECONDS, and as much as this many addresses may take; at once where it will stay so."""
     end = time.monotonic() + PROOF_SECONDS + addresses * _SECONDS_EACH
-    while found := wrong():
-        if time.monotonic() > end:
-            return found
+    while True:
+        wrong, stays = look()
+        if not wrong or stays or time.monotonic() > end:
+            return wrong
         time.sleep(_LOOK)
-    return []
 
 
 def _back(
@@ -335,7 +350,11 @@ def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outc
         outcome.said.append("keepalived was reloaded")
         return True
     vips = what.vips
-    if wrong_places := _await(lambda: proof.returned(before, host.picture(False), vips), len(vips)):
+
+    def look() -> tuple[list[str], bool]:
+        return proof.returned(before, host.picture(False), vips), False
+
+    if wrong_places := _await(look, len(vips)):
         outcome.wrong += [f"after putting back: {line}" for line in wrong_places]
     else:
         outcome.said.append(

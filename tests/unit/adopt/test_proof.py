@@ -84,6 +84,30 @@ def test_before_the_reload_all_is_as_it_was(before: Picture, now: Picture, wrong
     assert (wrong in found) if wrong else not found
 
 
+@pytest.mark.parametrize(
+    ("now", "lost"),
+    [
+        (picture(2), False),
+        (picture(0), False),
+        (picture(1, NEW), True),
+        (picture(3), True),
+        (picture(2, NEW, masters=2), True),
+        (picture(2, NEW, pid=8), True),
+        (picture(2, NEW, pid=0), True),
+        (Picture(7, None, frozenset()), False),
+        (Picture(7, {}, frozenset()), False),
+    ],
+)
+def test_what_no_waiting_mends(now: Picture, lost: bool) -> None:
+    assert proof.is_lost(picture(2, OLD), now) is lost
+
+
+@pytest.mark.parametrize("before", [picture(1), Picture(7, None, frozenset([OLD]))])
+def test_a_backup_has_nothing_to_lose(before: Picture) -> None:
+    assert not proof.is_lost(before, picture(1))
+    assert not proof.is_lost(before, picture(2, NEW, masters=2))
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_json(version: int) -> None:
     one = {"data": {"iname": "V 1", "state": 2}, "stats": {"become_master": 3}}

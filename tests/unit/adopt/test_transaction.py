@@ -467,6 +467,50 @@ def test_what_keepalived_has_taken_back_is_dropped(scene: Scene, batches: list[s
     assert batches == [ADDED, DROPPED]
 
 
+@pytest.mark.parametrize(
+    ("how", "order"),
+    [
+        ("backup", ["reload", DROPPED, "reload"]),
+        ("dies", ["reload", DROPPED, "restart"]),
+        ("flaps", ["reload", "reload", DROPPED]),
+        ("ignored", ["reload", "reload", DROPPED]),
+    ],
+)
+def test_what_another_node_has_taken_over_is_dropped_before_the_way_back(
+    scene: Scene,
+    batches: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    order: list[str],
+) -> None:
+    log = scene.world.log
+    monkeypatch.setattr(hold, "_run", lambda batch: log.append(batch) if batch else None)
+    scene.world.reloads = [how]
+    assert not scene.run().done
+    assert [what for what in log if what not in ("apply", "test", ADDED)] == order
+
+
+@pytest.mark.parametrize(("how", "waits"), [("backup", False), ("flaps", False), ("ignored", True)])
+def test_a_mastership_that_is_lost_is_not_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, how: str, waits: bool
+) -> None:
+    """As long as another node answers for the VIPs, so does what is held here."""
+    seconds = iter(range(10**6))
+    monkeypatch.setattr(transaction, "PROOF_SECONDS", 50.0)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))
+    looks, picture = list[bool](), scene.world.picture
+
+    def counted(states: bool = True) -> Picture:
+        looks.append(states)
+        return picture(states)
+
+    monkeypatch.setattr(scene.world, "picture", counted)
+    scene.world.reloads = [how]
+    assert not scene.run().done
+    before_and_after = 2 + 1
+    assert (looks.count(True) > before_and_after + 40) is waits, looks.count(True)
+
+
 def test_what_keepalived_keeps_is_not_dropped(
     scene: Scene, batches: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
