@@ -22,8 +22,10 @@ from keepalived_dummy import (
     tc,
     units,
     uplinks,
+    vrfs,
     wire,
 )
+from keepalived_dummy.errors import Problem
 from keepalived_dummy.netlink import AF_INET, AF_INET6
 
 ROOT = Path("/")
@@ -81,7 +83,7 @@ def apply(generate: bool = True) -> Result:
         result.add_links(done)
         if generate and done.changed:  # a link that went needs its .network no more
             result.add_units(units.generate(ROOT, generated_from))
-        _wire(wanted, result)
+        _wire(wanted, change, result)
     return result
 
 
@@ -146,11 +148,12 @@ def _resolve(
     return uplinks.resolve(wanted, document, host.links, host.addresses, before)
 
 
-def _wire(wanted: config.Config, result: Result) -> None:
-    """Wire the dummies, and have those that were rewired announced again."""
+def _wire(wanted: config.Config, change: links.Changer, result: Result) -> None:
+    """Wire the dummies, each in the VRF of its uplinks, and have those that were rewired announced again."""
     document = keepalived.read()
     host = links.read()
     found = _resolve(wanted, document, host)
+    _move(wanted, change, host, found.names, result)
     result.notes += found.waiting
     result.problems += map(str, found.problems)
     made = wire.render(found.joints, sysctls.silent(found.every))
@@ -183,6 +186,34 @@ def _wire(wanted: config.Config, result: Result) -> None:
             for item in made.filters
         ],
     }
+
+
+def _move(
+    wanted: config.Config,
+    change: links.Changer,
+    host: links.Host,
+    names: uplinks.Names,
+    result: Result,
+) -> None:
+    """Put dummies into the VRFs of their uplinks; none that holds a VIP, which the kernel would take."""
+    paths = {dummy.name: dummy.path for dummy in wanted.dummies}
+    wrong = dict(vrfs.divided(names, host.links))
+    for one in vrfs.moves(names, host.links):
+        dummy, vrf = host.links[one.dummy], host.links.get(one.vrf)
+        where = f"in VRF {one.vrf}" if vrf else "in no VRF"
+        if held := host.held(dummy):
+            wrong[one.dummy] = (
+                f"{one.dummy} has to be {where} as {one.uplink} is, and holds {', '.join(held)}:"
+                " stop keepalived, run this again, and start it"
+            )
+            continue
+        try:
+            links.move(change, dummy, vrf)
+        except OSError as error:
+            wrong[one.dummy] = f"the kernel does not put {one.dummy} {where}: {error.strerror}"
+        else:
+            result.changed.append(f"{one.dummy}: {where}, as {one.uplink} is")
+    result.problems += (str(Problem(paths[name], 0, text)) for name, text in wrong.items())
 
 
 def _candidates(

@@ -221,16 +221,27 @@ class Host:
                 self._links[link.ifindex] = link
             return
         self._links[link.ifindex] = self._last[link.name] = link
+        moved = before is not None and before.master != link.master
+        if moved and self._is_astray(link):
+            self._want(f"{link.name}: is in another VRF than its uplink")
         if link.ifindex not in self._addresses:
             self._addresses[link.ifindex] = {}
             self.groups_due = True
         if not (what := heal.wrong(link)):
             return
-        if now < self._mended.get(link.name, 0.0) + _ECHO:
-            # The kernel says so twice, or it is how a dummy that was just made begins.
+        if moved or now < self._mended.get(link.name, 0.0) + _ECHO:
+            # The kernel sets a link down and up to move it to another VRF, says a thing twice, or it is how a
+            # dummy that was just made begins.
             self._look_again(now + _ECHO)
             return
         self._heal(what, link.name, interfaces.set_dummy(link.name), now)
+
+    def _is_astray(self, dummy: Link) -> bool:
+        """Whether a dummy is not in the VRF of its uplinks; a pass puts it there once it holds no VIP."""
+        uplinks = self._dummies[dummy.name].uplinks
+        return any(
+            link.master != dummy.master for link in self._links.values() if link.name in uplinks
+        )
 
     def _heal(self, what: list[str], name: str, mend: bytes, now: float) -> None:
         if not self._limits[name].allow(now):
@@ -268,6 +279,8 @@ class Host:
                     self.dirty[place] = now + _DEBOUNCE
         if before is None or before.mac != link.mac:
             self._want(f"{link.name}: {'there' if before is None else 'has another MAC'}")
+        elif before.master != link.master:
+            self._want(f"{link.name}: is in another VRF")
         elif running and not before.flags & IFF_RUNNING:
             self._announce.update(d.name for d in self._dummies.values() if link.name in d.uplinks)
             self._want(f"{link.name}: carrier is back")
@@ -314,6 +327,8 @@ class Host:
             if link.name in self._dummies:
                 self._news[link.name, _text(a)] = False
                 self._vips(link.name, now)
+                if not known and self._is_astray(link):
+                    self._want(f"{link.name}: is in another VRF than its uplink")
 
     def _vips(self, dummy: str, now: float) -> None:
         self.groups_due = True

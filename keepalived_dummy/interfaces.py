@@ -33,6 +33,7 @@ ADDR_GEN_EUI64, ADDR_GEN_NONE = 0, 1
 IFAPROT_KERNEL_LL = 3  # if_addr.h: made by the kernel as the link-local address of the link
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC = 1, 3, 4, 18, 26
+_IFLA_MASTER = 10
 _IFLA_INFO_KIND = 1
 _IFLA_INET_CONF = 1
 _IFLA_INET6_ADDR_GEN_MODE = 8
@@ -57,6 +58,7 @@ class Link(NamedTuple):
     addr_gen_mode: int | None
     alias: str = ""
     hardware: int = 0  # if_arp.h: ARPHRD_ETHER is 1
+    master: int = 0  # the index of the VRF, bridge or bond that it is in
 
 
 class Address(NamedTuple):
@@ -85,6 +87,7 @@ def link(body: bytes) -> Link:
         mode[0] if mode else None,
         text(a.get(_IFLA_IFALIAS, b"")),
         hardware,
+        u32(a[_IFLA_MASTER]) if _IFLA_MASTER in a else 0,
     )
 
 

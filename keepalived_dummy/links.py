@@ -135,6 +135,14 @@ def sync(change: Changer, config: Config, settled: frozenset[str]) -> Result:
     return result
 
 
+def move(change: Changer, dummy: Link, vrf: Link | None) -> None:
+    """Put a dummy into a VRF, or out of all; OSError where the kernel refuses.
+
+    The kernel sets it down and up for that, and so takes its IPv6 addresses (cycle_netdev() in drivers/net/vrf.c).
+    """
+    change.link("set", index=dummy.ifindex, master=vrf.ifindex if vrf else 0)
+
+
 def remove_all(change: Changer) -> Result:
     """Remove every dummy this package made and that holds no address."""
     result = Result()

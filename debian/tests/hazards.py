@@ -398,6 +398,24 @@ def instance_in_fault() -> None:
         sees("instance-in-fault", "critical", "vrrp_instance VI_1 is in FAULT")
 
 
+@check(**without("dummy", "another_vrf"))
+def dummy_in_another_vrf() -> None:
+    """The uplink goes to a VRF while no daemon runs; the dummy, which holds VIPs, does not."""
+    move = f"ip link add blue type vrf table 1007 && ip link set blue up && ip link set {UPLINK} master blue"
+    back = f"ip link delete blue; sleep 1; networkctl reconfigure {UPLINK}"
+    with undone(f"ip -n {LAN} address del 2001:db8::100/64 dev {CABLE}", back):
+        run(f"ip -n {LAN} address add 2001:db8::100/64 dev {CABLE} nodad")
+        run(f"systemctl stop keepalived keepalived-dummy && {move} && systemctl start keepalived")
+        host.wait_for("the VIPs are there", holds_both)
+        run(f"ip address replace 2001:db8::5/64 dev {UPLINK} nodad")
+        host.wait_for("the host is reached", lambda: host.reachable("2001:db8::5"))
+        assert not host.reachable(VIP6), "the VIP is reached from another VRF"
+        what = f"{DUMMY} is in no VRF, and its uplink {UPLINK} in VRF blue"
+        sees("dummy-in-another-vrf", "critical", what)
+        mended("dummy-in-another-vrf")
+        host.wait_for("both VIPs are reached", lambda: all(map(host.reachable, (VIP, VIP6))))
+
+
 # The uplink
 
 

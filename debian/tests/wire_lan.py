@@ -319,7 +319,7 @@ def complaints() -> list[str]:
 def clean() -> None:
     """No cable, no dummy, no conf, neither daemon nor keepalived."""
     run("systemctl stop keepalived.service keepalived-dummy.service", check=False)
-    made = (A.uplink, B.uplink, "up9", "up0.7", "bond7", "br7", "keepalived0", "second0")
+    made = (A.uplink, B.uplink, "up9", "up0.7", "bond7", "br7", "blue7", "keepalived0", "second0")
     batch("\n".join(f"link delete {name}" for name in made), force=True)
     for path in (*CONFS.glob("second*.conf"), KEEPALIVED):
         path.unlink(missing_ok=True)

@@ -8,7 +8,21 @@ from checks import check, note
 from host import run
 from scapy.layers.l2 import ARP
 from wire_frame import announced, answered, arp_answers
-from wire_lan import DUMMY, A, B, Tap, applied, apply, batch, conf, hold, second_lan, sysctl, wired
+from wire_lan import (
+    DUMMY,
+    A,
+    B,
+    Tap,
+    applied,
+    apply,
+    batch,
+    conf,
+    hold,
+    ping,
+    second_lan,
+    sysctl,
+    wired,
+)
 from wire_mutate import BACK, edit
 
 SECOND = "second0"
@@ -48,6 +62,27 @@ def every_kind_of_uplink() -> None:
         with Tap(A.ns, seen_at) as tap:
             announced(tap, DUMMY, A.vip4, A.vip6, mac)
             answered(tap, A, A.vip4, A.vip6, mac)
+
+
+@check(without=edit("apply.py", "s/^    _move\\(wanted.*/    pass/"), back=BACK)
+def a_dummy_follows_its_uplink_into_a_vrf_and_out() -> None:
+    """Beside it IPv6 is answered and goes nowhere; one that holds a VIP is left, for the kernel would take that."""
+    batch("link add blue7 type vrf table 1007\nlink set blue7 up")
+    for master, where in (("master blue7", "in VRF blue7"), ("nomaster", "in no VRF")):
+        batch(f"address flush dev {A.uplink}\nlink set {A.uplink} {master}")
+        batch(wire_lan.addresses(A, A.uplink))
+        if master == "nomaster":
+            status, said = applied()
+            assert status == 1, said
+            assert f"{DUMMY} has to be {where} as {A.uplink} is, and holds" in said, said
+            batch(f"address flush dev {DUMMY}")
+        wired()
+        with Tap(A.ns, A.dev) as tap:
+            announced(tap, DUMMY, A.vip4, A.vip6, A.mac)
+            answered(tap, A, A.vip4, A.vip6, A.mac)
+        for vip in (A.vip4, A.vip6):
+            ping(A, vip)
+        note(f"{where}: {run(f'ip -br link show dev {DUMMY}').strip()}")
 
 
 @check(

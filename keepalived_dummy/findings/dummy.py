@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
+from keepalived_dummy.vrfs import vrf_of
 
 _APPLY = "keepalived-dummy apply"
 
@@ -56,6 +57,31 @@ def noarp(facts: Facts) -> Iterator[Found]:
     for one in facts.dummies:
         if not one.arp:
             yield Found(f"{one.name} has ARP off (NOARP)", _APPLY, one.path)
+
+
+@hazard(
+    "dummy-in-another-vrf",
+    Severity.CRITICAL,
+    "what comes in on an uplink is for the addresses of its own VRF alone (Documentation/networking/vrf.rst)",
+)
+def another_vrf(facts: Facts) -> Iterator[Found]:
+    """It holds VIPs, and so was not moved."""
+    for uplink in facts.uplinks:
+        vrf = vrf_of(uplink.name, facts.links)
+        for one in facts.served(uplink.name):
+            own = vrf_of(one.name, facts.links)
+            vips = (facts.vips_over(uplink.name, one, family) for family in (4, 6))
+            if own == vrf or not any(vips):
+                continue
+            what = f"{one.name} is in {_vrf(own)}, and its uplink {uplink.name} in {_vrf(vrf)}"
+            mend = f"systemctl stop keepalived; {_APPLY}; systemctl start keepalived"
+            if len({vrf_of(name, facts.links) for name in one.uplinks}) > 1:
+                mend = "give each uplink a dummy of its own"
+            yield Found(what, mend, one.path)
+
+
+def _vrf(name: str) -> str:
+    return f"VRF {name}" if name else "no VRF"
 
 
 @hazard(

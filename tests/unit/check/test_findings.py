@@ -18,6 +18,7 @@ from keepalived_dummy.config import TAKEN
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.findings import HAZARDS, Severity, judge
+from keepalived_dummy.interfaces import Link
 from keepalived_dummy.observed import Daemon, Keepalived, WayOut
 
 TOP = Path(__file__).resolve().parents[3]
@@ -28,7 +29,12 @@ MISSING = dataclasses.replace(WIRE, expected=1, lacking=("ens3 ingress pref 1926
 DOWN = Keepalived(0, "/etc/keepalived/keepalived.conf", True, False)
 TWIN = Problem("/etc/keepalived-dummy.d/x.conf", 2, f"Name=keepalived0 found, which y {TAKEN}")
 ON_ENS3 = vip(device="ens3")
+BLUE = link("blue", 30, "vrf")
 USE_VMAC = CONF.replace("interface ens3", "interface ens3\n  use_vmac")
+
+
+def in_blue(*words: Any) -> Link:
+    return link(*words)._replace(master=BLUE.ifindex)
 
 
 def setting(interface: str, key: str, value: int) -> dict[tuple[str, str, str], int]:
@@ -211,6 +217,21 @@ FOUND: list[tuple[str, Facts, str]] = [
         "ens4 has no IPv4 address",
     ),
     (
+        "dummy-in-another-vrf",
+        facts(links={"ens3": in_blue("ens3", 2), "blue": BLUE}),
+        "keepalived0 is in no VRF, and its uplink ens3 in VRF blue",
+    ),
+    (
+        "dummy-in-another-vrf",
+        facts(links={"keepalived0": in_blue("keepalived0", 3, "dummy"), "blue": BLUE}),
+        "keepalived0 is in VRF blue, and its uplink ens3 in no VRF",
+    ),
+    (
+        "dummy-in-another-vrf",
+        router(links={"ens4": in_blue("ens4", 4), "blue": BLUE}),
+        "keepalived0 is in no VRF, and its uplink ens4 in VRF blue",
+    ),
+    (
         "uplink-without-link-local",
         facts(uplink_addresses=("192.0.2.5/24", "2001:db8::5/64")),
         "ens3 has no IPv6 link-local address",
@@ -361,6 +382,24 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ("keepalived-not-running", facts(seen_keepalived=DOWN, conf="# none\n")),
     ("uplink-without-address", facts(uplink_addresses=(), seen_vips=())),
     ("uplink-without-address", facts(uplink_addresses=("192.0.2.5/24", "fe80::2/64"))),
+    (
+        "dummy-in-another-vrf",
+        facts(links={"ens3": in_blue("ens3", 2), "blue": BLUE}, seen_vips=()),
+    ),
+    (
+        "dummy-in-another-vrf",
+        facts(
+            links={
+                "ens3": in_blue("ens3", 2),
+                "keepalived0": in_blue("keepalived0", 3, "dummy"),
+                "blue": BLUE,
+            }
+        ),
+    ),
+    (  # a port of a bridge
+        "dummy-in-another-vrf",
+        facts(links={"ens3": in_blue("ens3", 2), "blue": link("br0", 30, "bridge")}),
+    ),
     ("uplink-without-link-local", facts(uplink_addresses=("192.0.2.5/24",), seen_vips=(VIP4,))),
     (  # ipv6-off says it
         "uplink-without-link-local",

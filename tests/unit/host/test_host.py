@@ -27,12 +27,14 @@ GOOD = IFF_UP | IFF_RUNNING
 
 
 def link(ifindex: int, name: str, kind: str = "", gone: bool = False, **how: Any) -> Message:
-    """With `flags`, `mac`, `mode` and `family` as they are of a link that is well."""
+    """With `flags`, `mac`, `mode`, `master` and `family` as they are of a link that is well."""
     pack = netlink.attribute
     body = struct.pack("=BxHiII", how.get("family", 0), 1, ifindex, how.get("flags", GOOD), 0)
     body += pack(3, name.encode() + b"\0") + pack(1, how.get("mac", MAC))
     if kind:
         body += pack(18, pack(1, kind.encode() + b"\0"))
+    if "master" in how:
+        body += pack(10, struct.pack("=I", how["master"]))
     body += pack(26, pack(AF_INET6, pack(8, bytes([how.get("mode", 1)]))))
     return Message(interfaces.RTM_DELLINK if gone else interfaces.RTM_NEWLINK, 0, 0, 0, body)
 
@@ -232,6 +234,7 @@ def test_made_by_the_kernel(a: Address, told: bool, expected: bool) -> None:
 
 EVENTS = {
     "another MAC": (link(UPLINK, "ens3", mac=MAC), "ens3: has another MAC"),
+    "another VRF": (link(UPLINK, "ens3", mac=OTHER, master=30), "ens3: is in another VRF"),
     "deleted": (link(UPLINK, "ens3", gone=True), "ens3: gone"),
     "renamed": (link(UPLINK, "lan0", mac=OTHER), "ens3: gone"),
     "a new one": (link(7, "ens3", mac=OTHER), "ens3: there"),
@@ -402,6 +405,40 @@ def test_a_new_link_local_address_of_the_uplink_is_kept_from_the_dummies(world: 
     assert world.wanted == ["ens3: has another link-local address"]
     world.tell(address(DUMMY, local[:15] + b"\x57", 128))
     assert world.wanted == [], "a VIP may be link-local"
+
+
+ASTRAY = "keepalived0: is in another VRF than its uplink"
+
+
+def test_a_dummy_that_is_taken_out_of_its_vrf_is_put_back(world: World) -> None:
+    world.tell(link(UPLINK, "ens3", mac=OTHER, master=30))
+    world.tell(dummy(master=30))
+    assert world.wanted == []
+    world.tell(dummy(master=31))
+    assert world.wanted == [ASTRAY]
+    world.tell(dummy())
+    assert world.wanted == [ASTRAY]
+
+
+def test_a_dummy_goes_to_its_vrf_once_it_holds_no_vip(world: World) -> None:
+    world.tell(address(DUMMY, VIP4, 32), address(DUMMY, VIP6, 128))
+    world.tell(address(DUMMY, VIP4, 32, gone=True), address(DUMMY, VIP6, 128, gone=True))
+    assert world.wanted == [], "it is where its uplink is"
+    world.tell(address(DUMMY, VIP4, 32), address(DUMMY, VIP6, 128))
+    world.tell(link(UPLINK, "ens3", mac=OTHER, master=30))
+    world.tell(address(DUMMY, VIP4, 32, gone=True))
+    assert world.wanted == []
+    world.tell(address(DUMMY, VIP6, 128, gone=True))
+    assert world.wanted == [ASTRAY]
+
+
+def test_the_kernel_sets_a_dummy_down_to_move_it(world: World) -> None:
+    world.tell(link(UPLINK, "ens3", mac=OTHER, master=30))
+    assert world.tell(dummy(flags=0, master=30), dummy(master=30)) == []
+    assert world.host.heals == {}
+    assert world.host.resync == pytest.approx(world.now - 1 + 0.05)
+    world.tell(dummy(flags=0, master=30))
+    assert world.host.heals == {"down": 1}
 
 
 def test_a_dummy_that_goes_after_its_conf_is_not_made_again(world: World) -> None:

@@ -74,6 +74,11 @@ def test_link() -> None:
     assert found == Link(6, 0x10043, "kd9", "dummy", mac, 1400, 1, hardware=1)  # ARPHRD_ETHER
 
 
+def test_the_master_of_a_link() -> None:
+    body = captured("link") + nested((10, struct.pack("=I", 30)))
+    assert interfaces.link(body) == interfaces.link(captured("link"))._replace(master=30)
+
+
 ADDRESSES = {
     "IPv4": Address(2, 6, 32, bytes([192, 0, 2, 10]), 0x80, 0),
     "IPv6": Address(10, 6, 128, bytes.fromhex("fd" + 14 * "00" + "10"), 0x82, 0),
