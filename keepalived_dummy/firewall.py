@@ -31,6 +31,10 @@ _NEIGHBOUR = {
     "nd-neighbor-advert": 136,
     "nd-redirect": 137,
 }
+# Layers above IP, of which a packet may have any where `th` stands for them.
+_TRANSPORTS = frozenset(
+    ("ah", "comp", "dccp", "esp", "icmp", "icmpv6", "igmp", "sctp", "tcp", "udp", "udplite")
+)
 _ETHER = {"ip": 0x0800, "arp": 0x0806, "ip6": 0x86DD}
 _SYMBOLS = {**_PROTOCOLS, **_NEIGHBOUR}
 _DEPTH = 16  # the kernel's own limit of jumps (NFT_JUMP_STACK_SIZE)
@@ -40,7 +44,8 @@ _DEPTH = 16  # the kernel's own limit of jumps (NFT_JUMP_STACK_SIZE)
 class Packet:
     """A packet by what is known of it. `hooks`: family and hook it goes through, and `layers` its protocols.
 
-    `fields`: what is looked at to value; of a layer of its own what is not here is unknown.
+    `fields`: what is looked at to value; of a layer of its own what is not here is unknown. With `th` among the layers
+    the one above IP is any.
     """
 
     iif: str
@@ -92,7 +97,46 @@ def solicitation(dummy: str) -> Packet:
             "ip6 hoplimit": 255,
             "icmpv6 type": 135,
             "ct state": "untracked",
+            # No route leads out of a dummy to who asks (nft_fib6_eval() in net/ipv6/netfilter/nft_fib_ipv6.c).
+            "fib oif iif,saddr": False,
+            "fib oif iif,mark,saddr": False,
         },
+    )
+
+
+def opening(uplink: str, vip: str, is_there: bool = False) -> Packet:
+    """The first packet of a client's, of whichever protocol, to a VIP; `is_there`: were that on the uplink itself.
+
+    With `iif` an address is local where it is on the interface that the packet came in on (nft_fib4_eval_type() in
+    net/ipv4/netfilter/nft_fib_ipv4.c, match_type() in net/netfilter/xt_addrtype.c).
+    """
+    layer, name = ("ip6", "ipv6") if ":" in vip else ("ip", "ipv4")
+    hooks = {(family, hook) for family in (layer, "inet") for hook in ("prerouting", "input")}
+    return Packet(
+        uplink,
+        frozenset({("netdev", "ingress"), ("inet", "ingress"), *hooks}),
+        frozenset(("ether", layer, "th")),
+        {
+            "meta nfproto": name,
+            "meta protocol": layer,
+            "ether type": layer,
+            "ct state": "new",
+            f"{layer} daddr": vip,
+            "fib type daddr": "local",
+            "fib type daddr,iif": "local" if is_there else "unicast",
+        },
+    )
+
+
+def looks_at_interfaces(chains: Iterable[Chain]) -> bool:
+    """Whether any rule asks what an address is on the interface that the packet came in on."""
+    every = (rules for chain in chains for rules in (chain.rules, *chain.others.values()))
+    return any(
+        (_look(expression["match"]["left"]) or "").startswith("fib type")
+        for rules in every
+        for rule in rules
+        for expression in rule
+        if "match" in expression
     )
 
 
@@ -213,12 +257,13 @@ def _matches(match: Any, packet: Packet) -> bool | None:
     if look is None:
         return None
     layer = look.split()[0]
-    if layer not in ("meta", "ct") and layer not in packet.layers:
-        return None if layer in ("th", "@") else False
+    if layer not in ("meta", "ct", "fib") and layer not in packet.layers:
+        any_of_them = "th" in packet.layers and layer in _TRANSPORTS
+        return None if any_of_them or layer in ("th", "@") else False
     value = packet.iif if look in ("meta iifname", "meta iif") else packet.fields.get(look)
     if value is None:
         return None
-    met = _among(value, match["right"], _SAME.get(look, _same))
+    met = _among(value, match["right"], _of_route if layer == "fib" else _SAME.get(look, _same))
     if match["op"] in ("==", "in"):
         return met
     return None if met is None or match["op"] != "!=" else not met
@@ -231,6 +276,10 @@ def _look(left: Any) -> str | None:
         return f"{kind} {value.get('key')}"
     if kind == "payload" and isinstance(value, Mapping):
         return f"{value.get('protocol', '@')} {value.get('field')}"
+    if kind == "fib" and isinstance(value, Mapping):
+        flags = value.get("flags", ())
+        flags = [flags] if isinstance(flags, str) else flags
+        return f"fib {value.get('result')} {','.join(sorted(flags))}"
     return None
 
 
@@ -295,6 +344,14 @@ def _name(value: Any, right: Any) -> bool | None:
     if right.endswith("*") and not right.endswith("\\*"):
         return bool(value.startswith(right[:-1]))
     return bool(value == right)
+
+
+def _of_route(value: Any, right: Any) -> bool | None:
+    """The type of an address, or whether there is a route (missing is false, and was 0)."""
+    if isinstance(value, bool):
+        return None if isinstance(right, str) else bool(right) == value
+    known = isinstance(right, str) and not right.startswith("@")
+    return bool(value == right) if known else None
 
 
 def _ether(value: Any, right: Any) -> bool | None:

@@ -21,7 +21,7 @@ _TABLES = ("raw", "mangle", "filter", "security")
 _TARGETS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return"}
 _NEUTRAL = frozenset(("LOG", "NFLOG", "ULOG", "MARK", "CONNMARK", "TCPMSS"))
 # Of these what is matched is an option of its own; of others `-m NAME` alone may match.
-_MODULES = frozenset(("icmp6", "conntrack", "state", "comment", "tcp", "udp"))
+_MODULES = frozenset(("icmp6", "conntrack", "state", "comment", "tcp", "udp", "addrtype"))
 # A comment may go over several lines.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
@@ -66,14 +66,44 @@ def parse(text: str, family: str, tool: str) -> tuple[Chain, ...]:
 
 def _rule(words: list[str], family: str) -> Rule:
     """A rule; an option that is not known is a match that is not understood."""
-    made: list[dict[str, Any]] = []
-    end: list[dict[str, Any]] = []
-    for option, negated, values in _options(words):
-        if option in ("-j", "-g"):
-            end = [_target(values[0], option)]
-            break  # what comes after it is the target's own
+    words = _without_comments(words)
+    target = next((n for n, word in enumerate(words) if word in ("-j", "-g")), len(words))
+    end = [_target(words[target + 1], words[target])] if words[target:] else []
+    rest, made = _of_route(words[:target])  # what comes after it is the target's own
+    for option, negated, values in _options(rest):
         made += _match(option, "!=" if negated else "==", values, family)
     return (*made, *end)
+
+
+def _without_comments(words: list[str]) -> list[str]:
+    """A comment may look like an option."""
+    rest = iter(words)
+    return [word for word in rest if word != "--comment" or next(rest, None) is None]
+
+
+def _of_route(words: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Matches of several options that look at routes, as nft's; the rest of the words.
+
+    `-m rpfilter --invert` is met where the route to the sender leads out of another interface, `--limit-iface-in` asks
+    what an address is on the one that the packet came in on (iptables-extensions(8)).
+    """
+    made: list[dict[str, Any]] = []
+    if "rpfilter" in words and "--invert" in words and "--loose" not in words:
+        left = {"fib": {"result": "oif", "flags": ["saddr", "iif"]}}
+        made.append({"match": {"op": "==", "left": left, "right": False}})
+        ours = ("rpfilter", "--invert", "--validmark", "--accept-local")
+        at = words.index("rpfilter")
+        words = words[: at - 1] + [w for w in words[at:] if w not in ours]
+    if "--dst-type" in words:
+        at = words.index("--dst-type")
+        flags = ["daddr", "iif"] if "--limit-iface-in" in words else ["daddr"]
+        negated = at > 0 and words[at - 1] == "!"
+        types = words[at + 1].lower().split(",") if at + 1 < len(words) else []
+        left = {"fib": {"result": "type", "flags": flags}}
+        made.append({"match": {"op": "!=" if negated else "==", "left": left, "right": types}})
+        words = words[: at - negated] + words[at + 2 :]
+        words = [w for w in words if w != "--limit-iface-in"]
+    return words, made
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, bool, list[str]]]:
@@ -84,8 +114,7 @@ def _options(words: list[str]) -> Iterator[tuple[str, bool, list[str]]]:
         if word == "!":
             negated = True
             continue
-        # A comment may look like an option.
-        values = [rest.pop(0)] if word == "--comment" and rest else []
+        values: list[str] = []
         while rest and rest[0] != "!" and not rest[0].startswith("-"):
             values.append(rest.pop(0))
         yield word, negated, values
@@ -108,7 +137,7 @@ def _match(option: str, operator: str, values: list[str], family: str) -> Iterat
     value = values[0] if values else ""
     left: dict[str, Any] | None = None
     right: Any = int(value) if value.isdigit() else value
-    if option in ("-m", "--comment") and (option == "--comment" or value in _MODULES):
+    if option == "-m" and value in _MODULES:
         return
     if option == "-i":
         left, right = {"meta": {"key": "iifname"}}, _wildcard(value)

@@ -142,6 +142,20 @@ def undone(*commands: str) -> Iterator[None]:
             run(command, check=False)
 
 
+@contextlib.contextmanager
+def seen_by_ipv6() -> Iterator[None]:
+    """The client on the LAN has an IPv6 address, and the host a route to it."""
+    network = "2001:db8::/64"
+    with undone(
+        f"ip -6 route del {network} dev {UPLINK}",
+        f"ip -n {LAN} address del 2001:db8::100/64 dev {CABLE}",
+    ):
+        run(f"ip -n {LAN} address add 2001:db8::100/64 dev {CABLE} nodad")
+        run(f"ip -6 route replace {network} dev {UPLINK}")
+        assert host.reachable(VIP6), "the VIP is not reached"
+        yield
+
+
 def unattended() -> contextlib.AbstractContextManager[None]:
     """Nobody puts right what is broken."""
     run("systemctl stop keepalived-dummy.service")
@@ -449,17 +463,9 @@ def uplink_without_address() -> None:
 @check(**without("uplink", "without_link_local"))
 def uplink_without_link_local() -> None:
     """The VIP is answered for, over the wire, but its replies find no neighbour."""
-    network = "2001:db8::/64"
-    ends = (
-        f"ip -6 route del {network} dev {UPLINK}",
-        f"ip -n {LAN} address del 2001:db8::100/64 dev {CABLE}",
-    )
     found = run(f"ip -6 -o address show dev {UPLINK} scope link").split()[3]
     back = f"ip address replace {found} dev {UPLINK} nodad; ip neighbour flush dev {UPLINK}"
-    with undone(*ends, back):
-        run(f"ip -n {LAN} address add 2001:db8::100/64 dev {CABLE} nodad")
-        run(f"ip -6 route replace {network} dev {UPLINK}")
-        assert host.reachable(VIP6), "the VIP is not reached"
+    with seen_by_ipv6(), undone(back):
         run(f"ip address del {found} dev {UPLINK}; ip neighbour flush dev {UPLINK}; sleep 1")
         assert not host.reachable(VIP6), "the VIP is reached without a link-local address"
         alone("uplink-without-link-local", "critical", f"{UPLINK} has no IPv6 link-local address")
@@ -674,6 +680,48 @@ def firewall_drops_arp() -> None:
         )
         mended("firewall-drops-arp")
         assert host.status(asked) == 0, "the VIP is not answered yet"
+
+
+@check(**without("firewall", "vips"))
+def firewall_drops_vips() -> None:
+    """The example of nft(8) for the fib expression: what is not addressed to an address of the incoming interface."""
+    rules = """table inet t {
+    chain prerouting {
+        type filter hook prerouting priority -300;
+        fib daddr . iif type != { local, broadcast, multicast } drop
+    }
+}
+"""
+    with seen_by_ipv6(), ruleset(rules):
+        assert not host.reachable(VIP) and not host.reachable(VIP6), "a VIP is reached"
+        assert host.reachable(ADDRESS), "the uplink's own address is not"
+        what = f"nft: inet t prerouting drops what comes in on {UPLINK} for {VIP}"
+        found = sees("firewall-drops-vips", "critical", what)
+        assert list(found) == ["firewall-drops-vips"], sorted(found)
+        for one in found["firewall-drops-vips"]:
+            run(one["mend"])
+        assert look() == {}
+        assert host.reachable(VIP) and host.reachable(VIP6), "a VIP is not reached yet"
+
+
+@check(**without("firewall", "neighbour_discovery"))
+def firewall_drops_neighbour_discovery_by_its_route() -> None:
+    """A strict reverse path for IPv6, as the kernel itself has for IPv4 alone."""
+    rules = """table inet t {
+    chain prerouting {
+        type filter hook prerouting priority -300;
+        meta nfproto ipv6 fib saddr . iif oif missing drop
+    }
+}
+"""
+    with ruleset(rules):
+        assert not answers_nd(), "the VIP is answered"
+        name = "firewall-drops-neighbour-discovery"
+        alone(
+            name, "critical", f"nft: inet t prerouting drops neighbour solicitations from {DUMMY}"
+        )
+        mended(name)
+        assert answers_nd(), "the VIP is not answered yet"
 
 
 # Files and units

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from keepalived_dummy.events import some
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 from keepalived_dummy.firewall import (
@@ -13,6 +14,8 @@ from keepalived_dummy.firewall import (
     Packet,
     advertisement,
     dropping,
+    looks_at_interfaces,
+    opening,
     request,
     solicitation,
 )
@@ -35,6 +38,40 @@ def neighbour_discovery(facts: Facts) -> Iterator[Found]:
                 types = "nd-neighbor-solicit, nd-neighbor-advert"
                 nft = f'iifname "{one.name}" icmpv6 type {{ {types} }} accept'
                 yield Found(what, _mend(chain, one.name, nft, "-p icmpv6"))
+
+
+@hazard(
+    "firewall-drops-vips",
+    Severity.CRITICAL,
+    "it takes an address for this host's only on the interface that has it, and a VIP is on a dummy",
+)
+def vips(facts: Facts) -> Iterator[Found]:
+    """What comes in on an uplink for a VIP, and would not be dropped were the VIP on the uplink."""
+    if not looks_at_interfaces(facts.chains):
+        return
+    for uplink in facts.uplinks:
+        for family_ in (4, 6):
+            lost: dict[int, list[str]] = {}
+            for dummy in facts.served(uplink.name):
+                for vip in facts.vips_over(uplink.name, dummy, family_):
+                    number = _dropping(facts, uplink.name, vip.address)
+                    if number is not None:
+                        lost.setdefault(number, []).append(vip.address)
+            for number, addresses in lost.items():
+                chain = facts.chains[number]
+                what = f"{_shown(chain)} drops what comes in on {uplink.name} for {some(addresses)}"
+                layer = "ip" if family_ == 4 else "ip6"
+                nft = f'iifname "{uplink.name}" {layer} daddr {{ {", ".join(addresses)} }} accept'
+                yield Found(what, _mend(chain, uplink.name, nft, f"-d {','.join(addresses)}"))
+
+
+def _dropping(facts: Facts, uplink: str, vip: str) -> int | None:
+    """The place of the chain that drops what is for a VIP, and would not were that on the uplink."""
+    there = opening(uplink, vip, is_there=True)
+    chain = dropping(facts.chains, _tracked(opening(uplink, vip), facts))
+    if chain is None or dropping(facts.chains, _tracked(there, facts)):
+        return None
+    return facts.chains.index(chain)
 
 
 @hazard(

@@ -13,7 +13,7 @@ import healthy
 import pytest
 from healthy import CONF, HEALTHY, MANAGED, NOW, VIP4, VIP6, WIRE, facts, link, own, vip
 
-from keepalived_dummy import nft
+from keepalived_dummy import iptables, nft
 from keepalived_dummy.config import TAKEN
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
@@ -57,6 +57,9 @@ TO_ANOTHER_GROUP = VRRP.replace(
     '"meta": {"key": "l4proto"}', '"payload": {"protocol": "ip", "field": "daddr"}'
 )
 TO_ANOTHER_GROUP = TO_ANOTHER_GROUP.replace('"vrrp"', '"224.0.0.99"')
+STRONG = '{"match": {"op": "!=", "left": {"fib": {"result": "type", "flags": ["daddr", "iif"]}}, "right": "local"}}'
+ON_ITS_OWN = ruleset(f'[{STRONG}, {{"drop": null}}]').replace("drop", "accept", 1)
+TCP = '{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}'
 ARP = ruleset().replace('"inet"', '"arp"')
 
 # A router's dummy: the VIPs towards the network inside are of IPv6 alone, those outside of IPv4.
@@ -302,6 +305,16 @@ FOUND: list[tuple[str, Facts, str]] = [
     ("firewall-drops-vrrp", facts(chains=nft.parse(ruleset(ND))), "drops VRRP"),
     ("firewall-drops-vrrp", facts(chains=nft.parse(ruleset(TO_ANOTHER_GROUP))), "drops VRRP"),
     ("firewall-drops-arp", facts(chains=nft.parse(ARP)), "nft: arp t input drops ARP"),
+    (
+        "firewall-drops-vips",
+        facts(chains=nft.parse(ON_ITS_OWN), seen_vips=(VIP4,)),
+        "nft: inet t input drops what comes in on ens3 for 192.0.2.10",
+    ),
+    (
+        "firewall-drops-vips",
+        facts(chains=nft.parse(ON_ITS_OWN), seen_vips=(VIP6,)),
+        "nft: inet t input drops what comes in on ens3 for 2001:db8::10",
+    ),
     ("daemon-not-running", facts(seen_daemon=Daemon(False)), "does not run"),
     (
         "netdev-twice",
@@ -444,6 +457,15 @@ NOT_FOUND: list[tuple[str, Facts]] = [
         ),
     ),
     ("firewall-drops-arp", facts(chains=nft.parse(ARP), seen_vips=(VIP6,))),
+    ("firewall-drops-vips", facts(chains=nft.parse(ON_ITS_OWN), seen_vips=())),
+    (  # nor were it on the uplink
+        "firewall-drops-vips",
+        facts(chains=nft.parse(ruleset(f'[{STRONG}, {{"drop": null}}]'))),
+    ),
+    (
+        "firewall-drops-vips",
+        facts(chains=nft.parse(ON_ITS_OWN.replace(STRONG, f"{TCP}, {STRONG}"))),
+    ),
     ("daemon-not-running", facts(seen_daemon=Daemon(False), seen_dummies=())),
     ("netdev-twice", facts(netdevs=(Named("other0", "/etc/systemd/network/80-x.netdev", 2),))),
     (
@@ -516,3 +538,17 @@ def test_the_guest_test_makes_each_hazard_real() -> None:
     named = set(re.findall(r'"([a-z0-9-]+)",\s*"(?:critical|warning)"', text))
     named |= set(re.findall(r'name = "([a-z0-9-]+)"', text))
     assert named == set(HAZARDS)
+
+
+def test_what_lets_vips_through_a_firewall_that_looks_at_interfaces() -> None:
+    several = facts(chains=nft.parse(ON_ITS_OWN), seen_vips=(VIP4, vip(address="192.0.2.11"), VIP6))
+    four, six = (one for one in judge(several) if one.name == "firewall-drops-vips")
+    assert four.what.endswith("for 192.0.2.10, 192.0.2.11")
+    command = "nft insert rule inet t input"
+    assert four.mend == f'{command} iifname "ens3" ip daddr {{ 192.0.2.10, 192.0.2.11 }} accept'
+    assert six.mend == f'{command} iifname "ens3" ip6 daddr {{ 2001:db8::10 }} accept'
+    rule = "-A PREROUTING -m addrtype ! --dst-type LOCAL --limit-iface-in -j DROP"
+    text = f"*raw\n:PREROUTING ACCEPT [0:0]\n{rule}\nCOMMIT\n"
+    old = facts(chains=iptables.parse(text, "ip", "iptables"))
+    (found,) = (one for one in judge(old) if one.name == "firewall-drops-vips")
+    assert found.mend == "iptables -t raw -I PREROUTING -i ens3 -d 192.0.2.10 -j ACCEPT"

@@ -14,6 +14,8 @@ from keepalived_dummy.firewall import (
     Chain,
     advertisement,
     dropping,
+    looks_at_interfaces,
+    opening,
     request,
     solicitation,
 )
@@ -24,6 +26,8 @@ VRRP4 = advertisement("ens3", 4, False)
 VRRP6 = advertisement("ens3", 6, False)
 UNICAST = advertisement("ens3", 4, True)
 ARP = request("ens3")
+HERE4, HERE6 = opening("ens3", "192.0.2.10", True), opening("ens3", "2001:db8::10", True)
+VIP4, VIP6 = opening("ens3", "192.0.2.10"), opening("ens3", "2001:db8::10")
 PACKETS = {"nd": SOLICITATION, "vrrp4": VRRP4, "vrrp6": VRRP6, "unicast": UNICAST, "arp": ARP}
 
 
@@ -33,6 +37,11 @@ def meta(key: str, right: Any, operator: str = "==") -> dict[str, Any]:
 
 def payload(protocol: str, field: str, right: Any, operator: str = "==") -> dict[str, Any]:
     left = {"payload": {"protocol": protocol, "field": field}}
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def fib(result: str, flags: str | list[str], right: Any, operator: str = "==") -> dict[str, Any]:
+    left = {"fib": {"result": result, "flags": flags}}
     return {"match": {"op": operator, "left": left, "right": right}}
 
 
@@ -92,6 +101,11 @@ SOLICITED = [
     ([[state("untracked"), ACCEPT]], False),
     ([[{"match": {"op": "==", "left": {"ct": {"key": "mark"}}, "right": 1}}, ACCEPT]], False),
     ([[{"match": {"op": "==", "left": {"fib": {}}, "right": False}}, ACCEPT]], False),
+    ([[fib("oif", ["saddr", "iif"], False, "!="), ACCEPT]], True),
+    ([[fib("oif", ["iif", "saddr"], 0), DROP], [ACCEPT]], True),
+    ([[fib("oif", ["saddr", "mark", "iif"], False), DROP], [ACCEPT]], True),
+    ([[fib("oif", "saddr", False), DROP], [ACCEPT]], False),
+    ([[fib("oif", ["saddr", "iif"], "lo"), DROP], [ACCEPT]], False),
     ([[{"match": {"op": "==", "left": {"concat": []}, "right": {"concat": []}}}, ACCEPT]], False),
     ([[LIMIT, ACCEPT]], False),
     ([[LIMIT, DROP]], True),
@@ -164,6 +178,46 @@ def test_a_jump(rules: list[Any], sub: list[Any], dropped: bool) -> None:
 )
 def test_others(packet: str, rules: list[Any], dropped: bool) -> None:
     assert bool(dropping([chain(*rules)], PACKETS[packet])) == dropped
+
+
+LOCAL = {"set": ["local", "broadcast", "multicast"]}
+STRONG = fib("type", ["daddr", "iif"], LOCAL, "!=")
+
+# Rules before a policy of accept, and whether the first packet to a VIP is surely dropped, where that is on a dummy and
+# where it is on the uplink.
+OPENED = [
+    ([[STRONG, DROP]], True, False),
+    ([[fib("type", ["iif", "daddr"], "local", "!="), DROP]], True, False),
+    ([[fib("type", ["daddr", "iif"], "unicast"), DROP]], True, False),
+    ([[fib("type", ["daddr", "iif"], 2, "!="), DROP]], False, False),
+    ([[fib("type", ["daddr", "iif"], "@types", "!="), DROP]], False, False),
+    ([[fib("type", ["daddr", "oif"], LOCAL, "!="), DROP]], False, False),
+    ([[fib("type", "daddr", LOCAL, "!="), DROP]], False, False),
+    ([[fib("type", ["daddr"], "local"), DROP]], True, True),
+    ([[state("established", "related"), ACCEPT], [STRONG, DROP]], True, False),
+    ([[meta("iifname", "lo"), ACCEPT], [STRONG, DROP]], True, False),
+    ([[meta("iifname", "ens4"), STRONG, DROP]], False, False),
+    ([[payload("tcp", "dport", 22), ACCEPT], [STRONG, DROP]], False, False),
+    ([[payload("tcp", "dport", 22), DROP], [STRONG, DROP]], True, False),
+    ([[payload("arp", "operation", "request"), ACCEPT], [STRONG, DROP]], True, False),
+    ([[STRONG, payload("ip", "daddr", "192.0.2.0"), DROP]], False, False),
+    ([[DROP]], True, True),
+]
+
+
+@pytest.mark.parametrize(("rules", "elsewhere", "here"), OPENED, ids=lambda v: json.dumps(v)[:90])
+def test_the_first_packet_to_a_vip(rules: list[Any], elsewhere: bool, here: bool) -> None:
+    chains = [chain(*rules, policy="accept")]
+    assert [bool(dropping(chains, packet)) for packet in (VIP4, VIP6)] == [elsewhere] * 2
+    assert [bool(dropping(chains, packet)) for packet in (HERE4, HERE6)] == [here] * 2
+
+
+def test_whether_rules_look_at_the_interface_of_an_address() -> None:
+    for rule in ([STRONG, DROP], [fib("type", "daddr", "local"), ACCEPT]):
+        assert looks_at_interfaces([chain(rule)])
+        assert looks_at_interfaces([chain([ACCEPT], sub=[rule])])
+    for rule in ([fib("oif", ["saddr", "iif"], False), DROP], [ACCEPT]):
+        assert not looks_at_interfaces([chain(rule)])
 
 
 def test_a_chain_for_a_device_counts_for_that_device() -> None:
@@ -246,6 +300,15 @@ def test_a_statement_that_is_text() -> None:
         ('-m comment --comment "of two\n-A INPUT\u2028lines" -j ACCEPT', True),
         ("-m comment --comment -j -j ACCEPT", True),
         (r'-m comment --comment "it\'s \"5\" wide" -i ens3 -j ACCEPT', False),
+        ("-m comment --comment --comment -i ens3 -j ACCEPT", False),
+        ("-m comment --comment rpfilter -i ens3 -j ACCEPT", False),
+        ("-m rpfilter --invert -j ACCEPT", True),
+        ("-m rpfilter --validmark --invert -j ACCEPT", True),
+        ("-m rpfilter --invert -i ens3 -j ACCEPT", False),
+        ("-m rpfilter --loose --invert -j ACCEPT", None),
+        ("-m rpfilter -j ACCEPT", None),
+        ("-m addrtype --dst-type LOCAL -j ACCEPT", None),
+        ("-m addrtype --src-type LOCAL -j ACCEPT", None),
         ("-j LOG --log-prefix x", False),
         ("-j NFQUEUE --queue-num 1", None),
         ("-g nowhere", None),
@@ -261,3 +324,26 @@ def test_a_rule_of_ip6tables(rule: str, accepted: bool | None) -> None:
     assert bool(dropping(iptables.parse(surely, "ip6", "ip6tables"), SOLICITATION)) == (
         accepted is True
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "elsewhere", "here"),
+    [
+        ("-m addrtype ! --dst-type LOCAL --limit-iface-in -j DROP", True, False),
+        ("-i ens3 -m addrtype ! --dst-type LOCAL,MULTICAST --limit-iface-in -j DROP", True, False),
+        ("-m addrtype ! --dst-type LOCAL --limit-iface-in -i ens4 -j DROP", False, False),
+        ("-m addrtype --dst-type UNICAST --limit-iface-in -j DROP", True, False),
+        ("-m addrtype ! --dst-type LOCAL -j DROP", False, False),
+        ("-m addrtype --dst-type LOCAL -j DROP", True, True),
+        ("-m addrtype ! --dst-type LOCAL --limit-iface-out -j DROP", False, False),
+        ("-m addrtype --src-type LOCAL ! --dst-type LOCAL --limit-iface-in -j DROP", False, False),
+    ],
+)
+def test_a_rule_of_iptables_by_the_type_of_an_address(
+    rule: str, elsewhere: bool, here: bool
+) -> None:
+    chains = iptables.parse(
+        f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT {rule}\nCOMMIT\n", "ip", "iptables"
+    )
+    assert bool(dropping(chains, VIP4)) == elsewhere
+    assert bool(dropping(chains, HERE4)) == here
