@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keepalived_dummy import (
+    check,
     config,
     edits,
     foreign,
+    foresight,
     journal,
     keepalived,
     links,
@@ -39,6 +41,7 @@ class Options:
     partial: bool = False
     dry_run: bool = False
     reload: bool = True
+    check: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
     if not done.after:
         voice.say("nothing to do")
         return DONE
+    if options.check and _endangers(options, voice, done):
+        return REFUSED
     before, after = dict(done.before), {**done.confs, **done.after}
     if (drop_in := foreign.wanted(ROOT, config.load(ROOT))) is not None:
         path = f"/{foreign.PATH}"
@@ -122,6 +127,22 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
             before[path] = there
     voice.say(edits.diff(before, after))
     return TO_DO
+
+
+def _endangers(options: Options, voice: Voice, done: Rewrite) -> bool:
+    """Whether the VIPs would not be served where they are to go, by what `check` knows of; says so."""
+    if not service.find().systemd:  # in a chroot, the network is not this system's
+        return False
+    found, unseen = foresight.look(ROOT, options.config, done)
+    for missed in unseen:
+        voice.say(f"{missed.what} could not be looked at: {missed.why}")
+    for one in found:
+        voice.complain(check.text(one))
+    if found:
+        voice.complain(
+            "nothing is changed; mend these, or move the VIPs all the same with --no-check"
+        )
+    return bool(found)
 
 
 def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done: Rewrite) -> int:

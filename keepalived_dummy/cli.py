@@ -72,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
         "--partial", action="store_true", help="leave what cannot be changed with certainty"
     )
     adopt.add_argument("--no-pin-source", action="store_true", help="pin no source address of VRRP")
+    adopt.add_argument(
+        "--no-check", action="store_true", help="move VIPs to where they would not be served, too"
+    )
     _add_consent(adopt)
     adopt.set_defaults(run=run_adopt)
 
@@ -207,6 +210,7 @@ def run_adopt(options: argparse.Namespace) -> int:
         options.partial,
         options.dry_run,
         not options.no_reload,
+        not options.no_check,
     )
     return adopt.run(wanted, adopt.Voice(print, complain, _asker(options.yes)))
 

@@ -19,6 +19,7 @@ from keepalived_dummy import (
     fronts,
     iptables,
     kernel,
+    links,
     modules,
     netlink,
     nft,
@@ -28,9 +29,11 @@ from keepalived_dummy import (
 )
 from keepalived_dummy.assembly import Sources
 from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
+from keepalived_dummy.observe import Intent
 from keepalived_dummy.observed import Network, Observation, Unseen
 
 ROOT = Path("/")
+FIREWALL, RULESET = "the firewall", "nftables' ruleset"  # as `unseen` names them
 _KEYS = ("arp_ignore", "arp_filter", "rp_filter")
 _USUAL_RULES = frozenset((0, 32766, 32767))  # ip-rule(8): those of every host
 # Either of the kernel's two may have rules, whichever of them plain iptables is.
@@ -43,9 +46,9 @@ _TIMEOUT = 60.0
 _ROOT_ONLY = "only root may see it"
 
 
-def gather(file: Path, probe: bool = False) -> Facts:
+def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Facts:
     """All there is to judge; `file` is keepalived's configuration. With `probe` the LAN is asked for the VIPs."""
-    sources = observe.sources(file)
+    sources = observe.sources(file, intent=intent)
     seen = assembly.assemble(sources)
     looking = _Looking(sources, seen)
     networks = dict(looking.networks())
@@ -106,6 +109,8 @@ class _Looking:
             keys = [("ipv4", key) for key in _KEYS] + [("ipv6", "disable_ipv6")]
             for family, key in keys:
                 value = sysctls.number(family, name, key)
+                if value is None and name in self.sources.host.links:  # a dummy that is to be made
+                    value = _as_made(family, key)
                 if value is not None:
                     yield (family, name, key), value
 
@@ -165,16 +170,16 @@ class _Looking:
     def chains(self) -> tuple[firewall.Chain, ...]:
         """Every ruleset of the host, of nft and of iptables."""
         if os.geteuid() != 0:
-            self.unseen.append(Unseen("the firewall", _ROOT_ONLY))
+            self.unseen.append(Unseen(FIREWALL, _ROOT_ONLY))
             return ()
         found: list[firewall.Chain] = []
         ruleset = _said("nft", "--json", "list", "ruleset")
         try:
             found += nft.parse(ruleset) if ruleset is not None else ()
         except ValueError as error:
-            self.unseen.append(Unseen("nftables' ruleset", str(error)))
+            self.unseen.append(Unseen(RULESET, str(error)))
         if ruleset is None and (ROOT / "sys/module/nf_tables").exists():
-            self.unseen.append(Unseen("nftables' ruleset", "nft is not there, or fails"))
+            self.unseen.append(Unseen(RULESET, "nft is not there, or fails"))
         for family, tool in _IPTABLES:
             found += iptables.parse(_said(f"{tool}-save") or "", family, tool)
         return tuple(found)
@@ -204,6 +209,12 @@ class _Looking:
             except OSError as error:
                 self.unseen.append(Unseen(f"who answers on {name}", error.strerror or str(error)))
         return tuple(found)
+
+
+def _as_made(family: str, key: str) -> int | None:
+    """What a setting of a new dummy will be."""
+    ours = links.SYSCTLS[family].get(key)
+    return sysctls.number(family, "default", key) if ours is None else int(ours)
 
 
 def _probed(seen: Observation) -> dict[str, list[str]]:

@@ -221,17 +221,19 @@ class Host:
                 self._links[link.ifindex] = link
             return
         self._links[link.ifindex] = self._last[link.name] = link
-        moved = before is not None and before.master != link.master
-        if moved and self._is_astray(link):
-            self._want(f"{link.name}: is in another VRF than its uplink")
+        if before and before.master != link.master:
+            self._mended[link.name] = (
+                now  # by the kernel, which sets a link down and up to move it to a VRF
+            )
+            if self._is_astray(link):
+                self._want(f"{link.name}: is in another VRF than its uplink")
         if link.ifindex not in self._addresses:
             self._addresses[link.ifindex] = {}
             self.groups_due = True
         if not (what := heal.wrong(link)):
             return
-        if moved or now < self._mended.get(link.name, 0.0) + _ECHO:
-            # The kernel sets a link down and up to move it to another VRF, says a thing twice, or it is how a
-            # dummy that was just made begins.
+        if now < self._mended.get(link.name, 0.0) + _ECHO:
+            # The kernel says so twice, or it is how a dummy that was just made begins.
             self._look_again(now + _ECHO)
             return
         self._heal(what, link.name, interfaces.set_dummy(link.name), now)

@@ -35,6 +35,7 @@ from keepalived_dummy import (
     wire,
 )
 from keepalived_dummy.assembly import Sources
+from keepalived_dummy.interfaces import ADDR_GEN_NONE, IFF_RUNNING, IFF_UP, Link
 from keepalived_dummy.netlink import AF_INET, AF_INET6
 from keepalived_dummy.observed import Network, Observation, Unseen
 from keepalived_dummy.state import VERSION
@@ -45,23 +46,38 @@ _IGMP6 = Path("/proc/net/igmp6")
 _DENIED = os.strerror(13)
 
 
+@dataclasses.dataclass(frozen=True)
+class Intent:
+    """keepalived.conf and the confs as they are to be, in place of those that are there."""
+
+    document: keepalived.Document
+    config: config.Config
+
+
 def read(file: Path = keepalived.CONFIG) -> Observation:
     """The host as it is now; `file` is keepalived's configuration."""
     return assembly.assemble(sources(file))
 
 
-def sources(file: Path = keepalived.CONFIG, ask: bool = True) -> Sources:
-    """All that is read of the host, as it is read. Without `ask` keepalived is not asked for its state."""
+def sources(
+    file: Path = keepalived.CONFIG, ask: bool = True, intent: Intent | None = None
+) -> Sources:
+    """All that is read of the host, as it is read. Without `ask` keepalived is not asked for its state.
+
+    With `intent` the dummies that are not there yet are seen as they will be.
+    """
     unseen: list[Unseen] = []
-    document = keepalived.read(file)
+    document = intent.document if intent else keepalived.read(file)
     readable = not any(_DENIED in problem.message for problem in document.problems)
-    wanted = lastgood.known(ROOT, config.load(ROOT))
+    wanted = lastgood.known(ROOT, intent.config if intent else config.load(ROOT))
     before = lastgood.uplinks(ROOT)
     if not readable:
         unseen.append(Unseen(str(file), "only root may read it"))
         wanted = _with_uplinks(wanted, before)
     unseen += unread(document)
     host = links.read()
+    if intent:
+        host = _with_dummies(host, wanted)
     found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
     there = sorted(found.every & host.links.keys())
     report = _report()
@@ -96,6 +112,17 @@ def unread(document: keepalived.Document) -> Iterator[Unseen]:
     for one in document.errors:
         if one.line and _DENIED not in one.message:
             yield Unseen(one.where, one.message)
+
+
+def _with_dummies(host: links.Host, wanted: config.Config) -> links.Host:
+    """The host with the dummies that it will have."""
+    new = [dummy.name for dummy in wanted.dummies if dummy.name not in host.links]
+    first = max((link.ifindex for link in host.links.values()), default=0) + 1
+    made = {
+        name: Link(index, IFF_UP | IFF_RUNNING, name, "dummy", b"", 1500, ADDR_GEN_NONE, hardware=1)
+        for index, name in enumerate(new, first)
+    }
+    return links.Host({**host.links, **made}, host.addresses)
 
 
 def _with_uplinks(wanted: config.Config, names: uplinks.Names) -> config.Config:

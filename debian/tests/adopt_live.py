@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import adopt_lan as lan
 import host
@@ -33,6 +34,67 @@ def adopt_and_revert() -> None:
         assert CONF.read_bytes() == before
     unnoticed(seen)
     assert "MASTER" not in log.read_text()
+
+
+LOCAL_ALONE = """\
+table inet t {
+    chain prerouting {
+        type filter hook prerouting priority -300;
+        fib daddr . iif type != { local, broadcast, multicast } drop
+    }
+}
+"""
+
+
+@check(*edited("adopt.py", "if options.check and _endangers(options, voice, done):", "if False:"))
+def refused_where_vips_would_not_be_served() -> None:
+    """A firewall that asks where an address is: nothing moves, and once it is mended as told all does."""
+    before = CONF.read_bytes()
+    host.write(Path("/run/adopt.nft"), LOCAL_ALONE)
+    run("nft -f /run/adopt.nft")
+    try:
+        with lan.pinging() as seen:
+            for words in ("adopt --dry-run", "adopt --yes"):
+                status, said = command(words)
+                assert (status, CONF.read_bytes()) == (1, before), said
+            assert on(UPLINK)
+            mends = re.findall(r"firewall-drops-vips.*mend: (nft .*)", said)
+            assert len(mends) == 2, said
+            for mend in mends:
+                run(mend)
+            done("adopt --yes")
+            assert on(DUMMY)
+        unnoticed(seen)
+        assert lan.reached()
+        done("revert --yes")
+        run("nft flush ruleset; nft -f /run/adopt.nft")
+        done("adopt --yes --no-check")
+        assert on(DUMMY) and not lan.reached()
+    finally:
+        run("nft delete table inet t")
+
+
+@check(*edited("apply.py", "_move(wanted, change, host, found.names, result)", "pass"))
+def an_uplink_in_a_vrf() -> None:
+    """The dummy is there before the VIPs are."""
+    run(
+        f"ip link add blue type vrf table 1007 && ip link set blue up && ip link set {UPLINK} master blue"
+    )
+    try:
+        host.wait_for("both VIPs are on the uplink", lambda: on(UPLINK))
+        host.wait_for("the client reaches both VIPs", lan.reached)
+        with lan.pinging() as seen:
+            done("adopt --yes")
+            assert on(DUMMY)
+        unnoticed(seen)
+        assert " master blue " in run(f"ip link show dev {DUMMY}")
+        host.wait_for("the client reaches both VIPs", lan.reached)
+        with lan.pinging() as seen:
+            done("revert --yes")
+        unnoticed(seen)
+    finally:
+        run("ip link del blue")
+        host.wait_for("the uplink has its address", lambda: host.holds(OWN4, UPLINK))
 
 
 @check(*edited("service.py", '"reload" if running else "restart"', '"restart"'))

@@ -123,6 +123,7 @@ def without_conf(facts: Facts) -> Iterator[Found]:
     "ipv6-off",
     Severity.CRITICAL,
     "an IPv6 VIP can't be set on a dummy without IPv6, and is not reached over an uplink without it",
+    foreseen=True,
 )
 def ipv6_off(facts: Facts) -> Iterator[Found]:
     """disable_ipv6 is set, or the MTU is below 1280 bytes, on the dummy or its uplink."""

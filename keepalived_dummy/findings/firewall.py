@@ -27,6 +27,7 @@ from keepalived_dummy.pins import family
     "firewall-drops-neighbour-discovery",
     Severity.CRITICAL,
     "what comes in over the wire comes in on the dummy, so its IPv6 VIPs are not answered",
+    foreseen=True,
 )
 def neighbour_discovery(facts: Facts) -> Iterator[Found]:
     """Accepted on the uplink alone, mostly."""
@@ -44,6 +45,7 @@ def neighbour_discovery(facts: Facts) -> Iterator[Found]:
     "firewall-drops-vips",
     Severity.CRITICAL,
     "it takes an address for this host's only on the interface that has it, and a VIP is on a dummy",
+    foreseen=True,
 )
 def vips(facts: Facts) -> Iterator[Found]:
     """What comes in on an uplink for a VIP, and would not be dropped were the VIP on the uplink."""

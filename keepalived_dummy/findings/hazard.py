@@ -32,13 +32,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Hazard:
-    """A kind of danger; `passing`: it may be one for the moment of a failover, so it is looked for twice."""
+    """A kind of danger; `passing`: it may be one for the moment of a failover, so it is looked for twice.
+
+    `foreseen`: it is the host's, whether VIPs are on the dummy yet or not, and theirs once they are.
+    """
 
     name: str
     severity: Severity
     why: str
     find: Callable[[Facts], Iterator[Found]]
     passing: bool = False
+    foreseen: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,13 @@ _Find = Callable[[Facts], Iterator[Found]]
 
 
 def hazard(
-    name: str, severity: Severity, why: str, passing: bool = False
+    name: str, severity: Severity, why: str, passing: bool = False, foreseen: bool = False
 ) -> Callable[[_Find], _Find]:
     """Register a function as what finds this hazard."""
 
     def register(find: _Find) -> _Find:
         assert name not in HAZARDS
-        HAZARDS[name] = Hazard(name, severity, why, find, passing)
+        HAZARDS[name] = Hazard(name, severity, why, find, passing, foreseen)
         return find
 
     return register

@@ -92,6 +92,7 @@ def noarp(facts: Facts) -> Iterator[Found]:
     "arp-ignore",
     Severity.CRITICAL,
     "ARP requests for the IPv4 VIPs are not answered (Documentation/networking/ip-sysctl.rst)",
+    foreseen=True,
 )
 def arp_ignore(facts: Facts) -> Iterator[Found]:
     """A setting of `all`, of the dummy, or of an uplink that is not wired."""

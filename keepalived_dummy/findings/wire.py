@@ -36,6 +36,7 @@ def broken(facts: Facts) -> Iterator[Found]:
     "kernel-lacks-modules",
     Severity.CRITICAL,
     "the kernel can't make the dummy, or the wire, at all",
+    foreseen=True,
 )
 def lacks_modules(facts: Facts) -> Iterator[Found]:
     """What is not there needs modules that this kernel has not."""
@@ -49,6 +50,7 @@ def lacks_modules(facts: Facts) -> Iterator[Found]:
     "filter-in-front",
     Severity.CRITICAL,
     "what it takes does not reach the wire, so VIPs are not answered",
+    foreseen=True,
 )
 def in_front(facts: Facts) -> Iterator[Found]:
     """A tc filter of somebody else, with a smaller pref, that ends the classification."""

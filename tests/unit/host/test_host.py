@@ -434,7 +434,8 @@ def test_a_dummy_goes_to_its_vrf_once_it_holds_no_vip(world: World) -> None:
 
 def test_the_kernel_sets_a_dummy_down_to_move_it(world: World) -> None:
     world.tell(link(UPLINK, "ens3", mac=OTHER, master=30))
-    assert world.tell(dummy(flags=0, master=30), dummy(master=30)) == []
+    there = dummy(master=30)
+    assert world.tell(there, dummy(flags=0, master=30), there) == []
     assert world.host.heals == {}
     assert world.host.resync == pytest.approx(world.now - 1 + 0.05)
     world.tell(dummy(flags=0, master=30))
