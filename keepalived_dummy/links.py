@@ -7,6 +7,7 @@ does not pay for importing it.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ class Changer:
             code = getattr(error, "code", None)
             if not isinstance(code, int):
                 raise
-            raise OSError(code, str(error)) from error
+            raise OSError(code, os.strerror(code)) from error
 
 
 def made_from(link: Link) -> str | None:

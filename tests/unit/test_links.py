@@ -8,6 +8,7 @@ import os
 import sys
 
 import pytest
+from pyroute2 import NetlinkError
 
 from keepalived_dummy import config, interfaces, kernel, links, netlink
 from keepalived_dummy.interfaces import Link
@@ -35,6 +36,21 @@ def test_a_link_that_cannot_be_removed_is_said_and_the_others_go(
     assert asked == [interfaces.delete_link(7), interfaces.delete_link(8)]
     assert [*map(str, result.problems)] == ["first0: cannot be removed: Operation not permitted"]
     assert result.changed == ["second0: removed"]
+
+
+class Refusing:
+    """pyroute2's, of which the error's text is its arguments."""
+
+    def link(self, *_: object, **__: object) -> None:
+        raise NetlinkError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_change_that_is_refused_says_why_in_the_kernels_words() -> None:
+    change = links.Changer()
+    change.__dict__["_ipr"] = Refusing()
+    with pytest.raises(OSError, match="Operation not permitted") as raised:
+        change.link("set", index=7)
+    assert raised.value.strerror == os.strerror(errno.EPERM)
 
 
 def test_a_removal_bears_no_flag_of_another_meaning() -> None:
