@@ -32,10 +32,10 @@ def wrong(link: Link) -> list[str]:
 
 
 def create(dummy: Dummy, before: Link | None) -> bytes:
-    """Makes a dummy that was deleted: as configured, else with the MAC that it had, and known again as ours."""
+    """Makes a dummy that was deleted: as configured, else with the MAC that it had, where it was, known again as ours."""
     mac = dummy.mac or (before.mac if before else b"")
     return (
-        interfaces.create_dummy(dummy.name, mac, dummy.mtu)
+        interfaces.create_dummy(dummy.name, mac, dummy.mtu, before.master if before else 0)
         + interfaces.set_alias(dummy.name, dummy.alias)
         + interfaces.set_dummy(dummy.name)
     )

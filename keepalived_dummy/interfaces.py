@@ -126,13 +126,15 @@ def dump_addresses() -> bytes:
     return message(RTM_GETADDR, DUMP, _ADDRESS.pack(0, 0, 0, 0, 0))
 
 
-def create_dummy(name: str, mac: bytes, mtu: int) -> bytes:
-    """Makes a dummy, down; an empty `mac` and `mtu` 0 leave the choice to the kernel."""
+def create_dummy(name: str, mac: bytes, mtu: int, master: int = 0) -> bytes:
+    """Makes a dummy, down, in the VRF of index `master`; an empty `mac` and `mtu` 0 leave the choice to the kernel."""
     parts = [attribute(_IFLA_IFNAME, name.encode() + b"\0")]
     if mac:
         parts.append(attribute(_IFLA_ADDRESS, mac))
     if mtu:
         parts.append(attribute(_IFLA_MTU, _U32.pack(mtu)))
+    if master:
+        parts.append(attribute(_IFLA_MASTER, _U32.pack(master)))
     parts.append(attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"dummy\0")))
     return message(RTM_NEWLINK, CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + b"".join(parts))
 

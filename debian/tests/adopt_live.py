@@ -76,7 +76,7 @@ def refused_where_vips_would_not_be_served() -> None:
 
 @check(*edited("apply.py", "_move(wanted, change, host, found.names, result)", "pass"))
 def an_uplink_in_a_vrf() -> None:
-    """The dummy is there before the VIPs are."""
+    """The dummy is there before the VIPs are, and one that was deleted is made again there."""
     run(
         f"ip link add blue type vrf table 1007 && ip link set blue up && ip link set {UPLINK} master blue"
     )
@@ -87,6 +87,10 @@ def an_uplink_in_a_vrf() -> None:
             done("adopt --yes")
             assert on(DUMMY)
         unnoticed(seen)
+        assert " master blue " in run(f"ip link show dev {DUMMY}")
+        host.wait_for("the client reaches both VIPs", lan.reached)
+        run(f"ip link del {DUMMY}")
+        host.wait_for("both VIPs are on a new one", lambda: on(DUMMY))
         assert " master blue " in run(f"ip link show dev {DUMMY}")
         host.wait_for("the client reaches both VIPs", lan.reached)
         with lan.pinging() as seen:

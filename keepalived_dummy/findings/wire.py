@@ -36,7 +36,6 @@ def broken(facts: Facts) -> Iterator[Found]:
     "kernel-lacks-modules",
     Severity.CRITICAL,
     "the kernel can't make the dummy, or the wire, at all",
-    foreseen=True,
 )
 def lacks_modules(facts: Facts) -> Iterator[Found]:
     """What is not there needs modules that this kernel has not."""

@@ -432,6 +432,16 @@ def test_a_dummy_goes_to_its_vrf_once_it_holds_no_vip(world: World) -> None:
     assert world.wanted == [ASTRAY]
 
 
+def test_a_deleted_dummy_is_made_again_in_its_vrf(world: World) -> None:
+    """Else keepalived may have its VIPs there again before a pass could move it."""
+    world.tell(link(UPLINK, "ens3", mac=OTHER, master=30), dummy(master=30))
+    sent = world.tell(dummy(gone=True, master=30))
+    assert interfaces.link(sent[0].body).master == 30
+    world.tell(link(UPLINK, "ens3", mac=OTHER), dummy(9))
+    sent = world.tell(dummy(9, gone=True))
+    assert interfaces.link(sent[0].body).master == 0
+
+
 def test_the_kernel_sets_a_dummy_down_to_move_it(world: World) -> None:
     world.tell(link(UPLINK, "ens3", mac=OTHER, master=30))
     there = dummy(master=30)
