@@ -422,8 +422,7 @@ def dummy_in_another_vrf() -> None:
         run(f"systemctl stop keepalived-dummy && {move}")
         time.sleep(3)  # for keepalived the uplink is down for a moment
         host.wait_for("the VIPs are there", holds_both)
-        run(f"ip address replace 2001:db8::5/64 dev {UPLINK} nodad")
-        host.wait_for("the host is reached", lambda: host.reachable("2001:db8::5"))
+        run(f"ip -6 route replace 2001:db8::/64 dev {UPLINK} table 1007")
         assert not host.reachable(VIP6), "the VIP is reached from another VRF"
         what = f"{DUMMY} is in no VRF, and its uplink {UPLINK} in VRF blue"
         sees("dummy-in-another-vrf", "critical", what)
