@@ -103,6 +103,75 @@ def instance(
     return INSTANCE.format(uplink=UPLINK, priority=priority, more=more, vip4=vip4, vip6=vip6)
 
 
+REAL4, REAL6 = "10.9.0.2", "2001:db8:9::2"
+DIRECTOR = """\
+virtual_server {vip} 80 {{
+\tdelay_loop 5
+\tlvs_sched rr
+\tlvs_method NAT
+\tprotocol TCP
+\treal_server {real} 80 {{
+\t\tTCP_CHECK {{
+\t\t\tconnect_timeout 3
+\t\t}}
+\t}}
+}}
+"""
+ASK = """
+import socket, sys, time
+while True:
+    for vip in sys.argv[1:]:
+        try:
+            with socket.create_connection((vip, 80), 1) as s:
+                s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+                said = s.makefile("rb").readline().decode()
+        except OSError as error:
+            said = str(error)
+        print(vip, said.strip(), flush=True)
+    time.sleep(0.05)
+"""
+
+
+def director() -> str:
+    """The virtual servers of a director of LVS, for both VIPs."""
+    pairs = ((VIP4, REAL4), (VIP6, REAL6))
+    return "".join(DIRECTOR.format(vip=vip, real=real) for vip, real in pairs)
+
+
+@contextlib.contextmanager
+def real_server() -> Iterator[None]:
+    """A web server behind this host, in a namespace of its own; this host forwards meanwhile."""
+    forwarding = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+    run("ip netns add real && ip link add real0 type veth peer name up0 netns real")
+    run("ip address add 10.9.0.1/24 dev real0; ip address add 2001:db8:9::1/64 dev real0 nodad")
+    run(f"ip link set real0 up; ip -n real address add {REAL4}/24 dev up0")
+    run(f"ip -n real address add {REAL6}/64 dev up0 nodad; ip -n real link set up0 up")
+    run("ip -n real route add default via 10.9.0.1; ip -n real route add default via 2001:db8:9::1")
+    words = ["ip", "netns", "exec", "real", "python3", "-m", "http.server", "--bind", "::", "80"]
+    with subprocess.Popen(words, cwd="/run/netns", stderr=subprocess.DEVNULL) as server:
+        try:
+            run(f"sysctl -qw {'=1 '.join(forwarding)}=1")
+            yield
+        finally:
+            run(f"sysctl -qw {'=0 '.join(forwarding)}=0", check=False)
+            server.terminate()
+    run("ip netns del real")
+
+
+@contextlib.contextmanager
+def asking() -> Iterator[list[str]]:
+    """A client of the virtual servers; at the end, what it got for each request."""
+    words = ["ip", "netns", "exec", "lan", "python3", "-c", ASK, VIP4, VIP6]
+    said: list[str] = []
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as client:
+        try:
+            yield said
+        finally:
+            client.terminate()
+            assert client.stdout is not None
+            said += client.stdout.read().splitlines()
+
+
 def unicast(own: str, other: str) -> str:
     """For an instance: adverts to the other node alone. `own` may be empty."""
     source = f"\tunicast_src_ip {own}\n" if own else ""

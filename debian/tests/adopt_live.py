@@ -36,6 +36,27 @@ def adopt_and_revert() -> None:
     assert "MASTER" not in log.read_text()
 
 
+@check(*edited("service.py", '"reload" if running else "restart"', '"restart"'))
+def virtual_servers() -> None:
+    """A director of LVS: each request to a VIP has its answer from the real server behind."""
+    with lan.real_server():
+        lan.start(lan.instance() + lan.director())
+        host.wait_for(
+            "the virtual servers serve", lambda: run("cat /proc/net/ip_vs").count("Masq") == 2
+        )
+        with lan.asking() as said:
+            host.time.sleep(3)
+            done("adopt --yes")
+            assert on(DUMMY)
+            host.time.sleep(3)
+            done("revert --yes")
+            host.time.sleep(1)
+        failed = [line for line in said if " 200 " not in line]
+        note(f"{len(failed)} of {len(said)} requests failed {failed[:3]}")
+        assert not failed
+        assert {line.split()[0] for line in said} == {VIP4, VIP6} and len(said) > 40, len(said)
+
+
 LOCAL_ALONE = """\
 table inet t {
     chain prerouting {
