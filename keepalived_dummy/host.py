@@ -222,9 +222,8 @@ class Host:
             return
         self._links[link.ifindex] = self._last[link.name] = link
         if before and before.master != link.master:
-            self._mended[link.name] = (
-                now  # by the kernel, which sets a link down and up to move it to a VRF
-            )
+            # The kernel sets a link down and up to move it to a VRF.
+            self._mended[link.name] = now
             if self._is_astray(link):
                 self._want(f"{link.name}: is in another VRF than its uplink")
         if link.ifindex not in self._addresses:

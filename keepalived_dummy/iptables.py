@@ -88,7 +88,7 @@ def _of_route(words: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
     what an address is on the one that the packet came in on (iptables-extensions(8)).
     """
     made: list[dict[str, Any]] = []
-    if "rpfilter" in words and "--invert" in words and "--loose" not in words:
+    if "rpfilter" in words and "--invert" in words:  # with --loose that stays, not understood
         left = {"fib": {"result": "oif", "flags": ["saddr", "iif"]}}
         made.append({"match": {"op": "==", "left": left, "right": False}})
         ours = ("rpfilter", "--invert", "--validmark", "--accept-local")

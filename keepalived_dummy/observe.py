@@ -64,7 +64,8 @@ def sources(
 ) -> Sources:
     """All that is read of the host, as it is read. Without `ask` keepalived is not asked for its state.
 
-    With `intent` the dummies that are not there yet are seen as they will be.
+    With `intent` the dummies that are not there yet are seen as they will be, and keepalived, which has its former
+    configuration, is not asked.
     """
     unseen: list[Unseen] = []
     document = intent.document if intent else keepalived.read(file)
@@ -82,6 +83,7 @@ def sources(
     there = sorted(found.every & host.links.keys())
     report = _report()
     pid = service.find().pid
+    ask = ask and intent is None
     states = service.states(pid) if ask and pid and os.geteuid() == 0 else None
     if ask and pid and states is None:
         why = "it does not tell" if os.geteuid() == 0 else "only root may ask it"

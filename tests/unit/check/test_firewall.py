@@ -106,6 +106,7 @@ SOLICITED = [
     ([[fib("oif", ["saddr", "mark", "iif"], False), DROP], [ACCEPT]], True),
     ([[fib("oif", "saddr", False), DROP], [ACCEPT]], False),
     ([[fib("oif", ["saddr", "iif"], "lo"), DROP], [ACCEPT]], False),
+    ([[fib("oif", ["saddr", "iif"], "lo", "!="), DROP], [ACCEPT]], False),
     ([[{"match": {"op": "==", "left": {"concat": []}, "right": {"concat": []}}}, ACCEPT]], False),
     ([[LIMIT, ACCEPT]], False),
     ([[LIMIT, DROP]], True),

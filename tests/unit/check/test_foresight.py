@@ -12,7 +12,7 @@ from healthy import CONF, VIP4, facts, link
 from keepalived_dummy import adopt, evidence, foresight, links, observe, service, sysctls
 from keepalived_dummy.adopt import Options, Voice
 from keepalived_dummy.config import Config, Dummy
-from keepalived_dummy.facts import Facts
+from keepalived_dummy.facts import Facts, Front
 from keepalived_dummy.interfaces import IFF_UP
 from keepalived_dummy.keepalived import CONFIG
 from keepalived_dummy.observe import Intent
@@ -60,6 +60,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
         (facts(settings=SILENT, seen_vips=()), GOOD, []),
         (facts(dummy_up=False, seen_vips=(VIP4,)), GOOD, []),  # apply sees to it
         (facts(addresses=frozenset()), GOOD, []),
+        (facts(fronts=(Front("ens3", 10, "bpf", "ARP"),)), GOOD, ["filter-in-front"]),
+        (facts(fronts=(Front("ens3", 10, "bpf", "ARP", sure=False),)), GOOD, []),
     ],
 )
 def test_what_the_move_would_bring(
