@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keepalived_dummy import (
-    check,
     config,
     edits,
     foreign,
-    foresight,
     journal,
     keepalived,
     links,
@@ -133,6 +131,9 @@ def _endangers(options: Options, voice: Voice, done: Rewrite) -> bool:
     """Whether the VIPs would not be served where they are to go, by what `check` knows of; says so."""
     if not service.find().systemd:  # in a chroot, the network is not this system's
         return False
+    # Not for a run with nothing to do, nor for revert.
+    from keepalived_dummy import check, foresight
+
     found, unseen = foresight.look(ROOT, options.config, done)
     for missed in unseen:
         voice.say(f"{missed.what} could not be looked at: {missed.why}")
