@@ -47,7 +47,7 @@ class Sources:
     """All that was read, as it was read. `wire` is as it should be, `filters` what there is.
 
     `report`: the daemon's state.json, empty where there is none. `states`: None where keepalived does not tell.
-    `members`: interface index and group. `networks`: by interface index. `networkd`: whether it made the dummy, by name.
+    `new`: dummies that are not there yet, and seen as they will be. `members`: interface index and group. `networks`: by interface index. `networkd`: whether it made the dummy, by name.
     """
 
     time: float
@@ -67,6 +67,7 @@ class Sources:
     states: States | None
     readable: bool
     unseen: tuple[Unseen, ...] = ()
+    new: frozenset[str] = frozenset()
 
 
 def assemble(s: Sources) -> Observation:

@@ -109,7 +109,7 @@ class _Looking:
             keys = [("ipv4", key) for key in _KEYS] + [("ipv6", "disable_ipv6")]
             for family, key in keys:
                 value = sysctls.number(family, name, key)
-                if value is None and name in self.sources.host.links:  # a dummy that is to be made
+                if value is None and name in self.sources.new:
                     value = _as_made(family, key)
                 if value is not None:
                     yield (family, name, key), value

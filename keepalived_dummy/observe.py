@@ -77,7 +77,9 @@ def sources(
         wanted = _with_uplinks(wanted, before)
     unseen += unread(document)
     host = links.read()
+    new: frozenset[str] = frozenset()
     if intent:
+        new = frozenset(dummy.name for dummy in wanted.dummies) - host.links.keys()
         host = _with_dummies(host, wanted)
     found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
     there = sorted(found.every & host.links.keys())
@@ -106,6 +108,7 @@ def sources(
         states=states,
         readable=readable,
         unseen=tuple(unseen),
+        new=new,
     )
 
 

@@ -49,9 +49,8 @@ def neighbour_discovery(facts: Facts) -> Iterator[Found]:
 )
 def vips(facts: Facts) -> Iterator[Found]:
     """What comes in on an uplink for a VIP, and would not be dropped were the VIP on the uplink."""
-    if not looks_at_interfaces(
-        facts.chains
-    ):  # as nearly always; else each VIP goes through all rules
+    # Seldom any does, and else each VIP goes through all rules.
+    if not looks_at_interfaces(facts.chains):
         return
     for uplink in facts.uplinks:
         for family_ in (4, 6):

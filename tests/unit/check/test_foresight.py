@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from healthy import CONF, VIP4, facts, link
@@ -132,6 +134,20 @@ def test_a_setting_of_a_dummy_that_is_to_be_made(
     default = {("default", "arp_filter"): 7}
     monkeypatch.setattr(sysctls, "number", lambda _, name, key: default.get((name, key)))
     assert evidence._as_made(family, key) == value
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_setting_that_is_not_there_is_made_up_for_a_new_dummy_alone(
+    monkeypatch: pytest.MonkeyPatch, new: bool
+) -> None:
+    """With an MTU below 1280 the kernel has none of IPv6 for an interface that is there."""
+    host = links.Host({"keepalived0": link("keepalived0", 9, "dummy")}, ())
+    names = frozenset(("keepalived0",)) if new else frozenset[str]()
+    sources: Any = SimpleNamespace(host=host, new=names, found=SimpleNamespace(every=frozenset()))
+    default = {("default", "disable_ipv6"): 0}
+    monkeypatch.setattr(sysctls, "number", lambda _, name, key: default.get((name, key)))
+    found = dict(evidence._Looking(sources, GOOD.seen).settings())
+    assert (("ipv6", "keepalived0", "disable_ipv6") in found) is new
 
 
 class Said:
