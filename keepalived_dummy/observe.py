@@ -80,7 +80,7 @@ def sources(
     new: frozenset[str] = frozenset()
     if intent:
         new = frozenset(dummy.name for dummy in wanted.dummies) - host.links.keys()
-        host = _with_dummies(host, wanted)
+        host = _with_dummies(host, sorted(new))
     found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
     there = sorted(found.every & host.links.keys())
     report = _report()
@@ -119,9 +119,8 @@ def unread(document: keepalived.Document) -> Iterator[Unseen]:
             yield Unseen(one.where, one.message)
 
 
-def _with_dummies(host: links.Host, wanted: config.Config) -> links.Host:
+def _with_dummies(host: links.Host, new: list[str]) -> links.Host:
     """The host with the dummies that it will have."""
-    new = [dummy.name for dummy in wanted.dummies if dummy.name not in host.links]
     first = max((link.ifindex for link in host.links.values()), default=0) + 1
     made = {
         name: Link(index, IFF_UP | IFF_RUNNING, name, "dummy", b"", 1500, ADDR_GEN_NONE, hardware=1)

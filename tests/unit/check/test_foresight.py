@@ -13,7 +13,6 @@ from healthy import CONF, VIP4, facts, link
 
 from keepalived_dummy import adopt, evidence, foresight, links, observe, service, sysctls
 from keepalived_dummy.adopt import Options, Voice
-from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.facts import Facts, Front
 from keepalived_dummy.interfaces import IFF_UP
 from keepalived_dummy.keepalived import CONFIG
@@ -109,9 +108,7 @@ def test_rules_that_cannot_be_read_are_said_and_nothing_else(given: Given, tmp_p
 
 def test_a_dummy_that_is_to_be_made() -> None:
     host = links.Host({"ens3": link("ens3", 2), "keepalived0": link("keepalived0", 9, "dummy")}, ())
-    names = ("keepalived0", "keepalived1", "keepalived2")
-    wanted = Config(dummies=tuple(Dummy(name, f"/{name}", name) for name in names))
-    made = observe._with_dummies(host, wanted)
+    made = observe._with_dummies(host, ["keepalived1", "keepalived2"])
     assert {name: it.ifindex for name, it in made.links.items()} == {
         "ens3": 2,
         "keepalived0": 9,
