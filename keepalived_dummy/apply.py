@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,10 +14,13 @@ from keepalived_dummy import (
     config,
     files,
     foreign,
+    hearing,
     keepalived,
     kernel,
     lastgood,
     links,
+    pinned,
+    plan,
     routes,
     sysctls,
     tc,
@@ -26,6 +30,7 @@ from keepalived_dummy import (
     wire,
 )
 from keepalived_dummy.errors import Problem
+from keepalived_dummy.interfaces import IFF_UP
 from keepalived_dummy.netlink import AF_INET, AF_INET6
 
 ROOT = Path("/")
@@ -79,12 +84,29 @@ def apply(generate: bool = True) -> Result:
             result.add_foreign(foreign.generate(ROOT, wanted))
             settled = frozenset(s for s in settled if units.names(s)[0] not in generated.written)
         generated_from, wanted = wanted, lastgood.keep(ROOT, wanted)
-        done = links.sync(change, wanted, settled)
+        document = keepalived.read()
+        done = links.sync(change, wanted, settled, deaf(wanted, document))
         result.add_links(done)
         if generate and done.changed:  # a link that went needs its .network no more
             result.add_units(units.generate(ROOT, generated_from))
-        _wire(wanted, change, result)
+        _wire(wanted, document, change, result)
     return result
+
+
+def deaf(wanted: config.Config, document: keepalived.Document) -> dict[str, str]:
+    """Find the dummies of instances that can't hear their peers, and why."""
+    host = links.read()
+    found: dict[str, str] = {}
+    with kernel.open_dump_socket() as sock:
+        for one in _sources(wanted, document, host):
+            uplink = host.links.get(one.uplink)
+            if uplink is None or not uplink.flags & IFF_UP:
+                continue  # which keepalived knows
+            own = [item.address for item in host.addresses if item.ifindex == uplink.ifindex]
+            ask = functools.partial(kernel.ask, sock)
+            if why := hearing.why_deaf(one, uplink.ifindex, own, ask):
+                found |= dict.fromkeys(one.dummies, f"vrrp_instance {one.instance}: {why}")
+    return found
 
 
 def show() -> tuple[str, list[str]]:
@@ -107,10 +129,12 @@ def remove() -> Result:
         taken = tc.sync(wire.Wire("", ()), host.names, kept)
         result.changed += taken.changed
         _remove_way_out(host, held, result)
+        _release_sources(host, held, result)
         result.add_links(links.remove_all(change))
         result.add_units(units.remove(ROOT))
         result.add_foreign(foreign.remove(ROOT))
-        (ROOT / files.RUNTIME / "plan.json").unlink(missing_ok=True)
+        for name in ("plan.json", "memory.json"):
+            (ROOT / files.RUNTIME / name).unlink(missing_ok=True)
     return result
 
 
@@ -130,6 +154,24 @@ def _remove_way_out(host: links.Host, held: bool, result: Result) -> None:
                 sock.send(routes.take(route))
 
 
+def _release_sources(host: links.Host, held: bool, result: Result) -> None:
+    """Take away the local routes of pinned sources; one that is away stays while a VIP is held."""
+    own = {item.address for item in host.addresses}
+    with kernel.open_dump_socket() as sock:
+        found = [routes.held(m.body) for m in kernel.dump(sock, routes.dump_held())]
+    with kernel.open_socket() as sock:
+        for one in found:
+            if one is None:
+                continue
+            source = f"{hearing.text(one.address)}: the local route of the pinned source"
+            if held and one.address not in own:
+                command = f"ip route flush table all type local proto {routes.PROTOCOL}"
+                result.notes.append(f"{source} stays, a VIP is held; to remove it: {command}")
+            else:
+                sock.send(routes.release(one))
+                result.changed.append(f"{source} removed")
+
+
 def _way_out(family: int) -> Iterator[routes.Route]:
     """The routes of the way out, wherever they are."""
     with kernel.open_dump_socket() as sock, contextlib.suppress(OSError):  # no IPv6
@@ -140,6 +182,13 @@ def _way_out(family: int) -> Iterator[routes.Route]:
                     yield route
 
 
+def _sources(
+    wanted: config.Config, document: keepalived.Document, host: links.Host
+) -> tuple[plan.PinnedSource, ...]:
+    """The pinned sources as they are now, and as the last pass knew them where keepalived.conf is bad."""
+    return pinned.sources(wanted, document, host.links, lastgood.sources(ROOT))
+
+
 def _resolve(
     wanted: config.Config, document: keepalived.Document, host: links.Host
 ) -> uplinks.Uplinks:
@@ -148,9 +197,10 @@ def _resolve(
     return uplinks.resolve(wanted, document, host.links, host.addresses, before)
 
 
-def _wire(wanted: config.Config, change: links.Changer, result: Result) -> None:
+def _wire(
+    wanted: config.Config, document: keepalived.Document, change: links.Changer, result: Result
+) -> None:
     """Wire the dummies, each in the VRF of its uplinks, and have those that were rewired announced again."""
-    document = keepalived.read()
     host = links.read()
     found = _resolve(wanted, document, host)
     _move(wanted, change, host, found.names, result)
@@ -185,6 +235,7 @@ def _wire(wanted: config.Config, change: links.Changer, result: Result) -> None:
             [item.index, item.direction, item.pref, item.cookie.hex(), item.line]
             for item in made.filters
         ],
+        "sources": list(map(plan.source, _sources(wanted, document, host))),
     }
 
 

@@ -46,6 +46,7 @@ class Dummy:
     wire: bool = True
     way_out: bool = True
     foreign_routes: bool = True
+    hold_source: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ KEYS: dict[str, dict[str, Key]] = {
         "Wire": Key("wire", parse_boolean, "yes"),
         "WayOut": Key("way_out", parse_boolean, "yes"),
         "ForeignRoutes": Key("foreign_routes", parse_boolean, "yes"),
+        "HoldSource": Key("hold_source", parse_boolean, "yes"),
     },
 }
 

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from keepalived_dummy import kernel, netlink, notify, plan, state
+from keepalived_dummy import kernel, memory, netlink, notify, plan, state
 from keepalived_dummy.events import event
 from keepalived_dummy.host import Host
 from keepalived_dummy.inotify import Watches
@@ -70,7 +70,7 @@ class Daemon:
         self._passes = Passes(command, self._loop, self._passed)
         self._teller = Teller()
         self._tell = self._teller.tell
-        self._host = Host(self._send, self._passes.want, self._tell, self._store)
+        self._host = Host(self._send, self._passes.want, self._tell, self._store, self._ask)
         self._survey = Survey(self._host, self._send)
         self._stored = notify.stored()
         self._watchdog = notify.watchdog()
@@ -79,6 +79,7 @@ class Daemon:
         self._report_at: float | None = None
         self._ready = self._reloading = self._stop = False
         self._said: set[str] = set()
+        self._remembered = b""
 
     def run(self) -> int:
         """Until SIGTERM."""
@@ -111,6 +112,7 @@ class Daemon:
     def _start(self) -> None:
         """What an earlier run knew, and is there, is looked after at once; a pass of apply follows."""
         now = time.monotonic()
+        self._host.recall(*memory.unpack(state.read("memory.json")))
         try:
             known = plan.read(state.read("plan.json"))
         except ValueError:
@@ -132,6 +134,9 @@ class Daemon:
 
     # Given to others
 
+    def _ask(self, request: bytes) -> Message | None:
+        return self._survey.ask(request)
+
     def _send(self, data: bytes) -> None:
         if data:
             try:
@@ -147,7 +152,7 @@ class Daemon:
     def _timeout(self, now: float) -> float | None:
         times = [way.deadline() for way in self._host.ways.values()]
         times += [self._survey.deadline(), self._passes.deadline(now)]
-        times += [self._join_at, self._report_at]
+        times += [self._join_at, self._report_at, self._host.hearing.due]
         if self._watchdog:
             times.append(self._fed + self._watchdog)
         due = [t for t in times if t is not None]
@@ -159,6 +164,8 @@ class Daemon:
             self._send(way.tick(now))
         if self._survey.tick(now):
             self._changed()
+        if host.hearing.due is not None and now >= host.hearing.due:
+            host.hear(now)
         if host.groups_due and self._join_at is None:
             self._join_at = now + _JOIN
         if self._join_at is not None and now >= self._join_at:
@@ -185,6 +192,10 @@ class Daemon:
     def _report(self) -> None:
         self._report_at = None
         state.write("state.json", report(self._host, self._teller, time.monotonic()))
+        packed = memory.pack(self._host)
+        if packed != self._remembered:
+            self._remembered = packed
+            state.write("memory.json", packed)
 
     # Events
 
@@ -274,6 +285,7 @@ class Daemon:
         now = time.monotonic()
         self._host.load(new, now)
         self._survey.picture(now)
+        self._host.hear(now)
         self._watches.replace(new.watch, new.sysctls)
         self._host.join()
         self._host.announce()

@@ -41,6 +41,12 @@ KINDS = {
     "way-out-closes": Kind("5558d7712e544747a566978fb2620962", INFO, ("UPLINK", "FAMILY")),
     "way-out-moves": Kind("87ad028603e243e7bc42cf8c08562aa2", INFO, ("UPLINK", "FAMILY")),
     "way-out-fought": Kind("f72ccea2618b4dfabc390b2d38a294f8", WARNING, ("UPLINK", "FAMILY")),
+    # pinned sources
+    "source-away": Kind("5152f5d44f854c87a822965bfce9dae5", INFO, ("UPLINK", "SOURCE")),
+    "source-back": Kind("daa9dbb565014d748b148a43a9e4c68d", INFO, ("UPLINK", "SOURCE", "SECONDS")),
+    "kept-down": Kind("0f28ad90f3a44075ba36e4d5309cb99f", WARNING, ("DUMMY",)),
+    "hears-again": Kind("472c485a5c5e4cd18c7ad4028cf83f20", NOTICE, ("DUMMY",)),
+    "cannot-hear": Kind("53673848e1a54b97b6dc8732fa969050", WARNING, ("DUMMY",)),
     # a pass of apply
     "changed": Kind("e180ba2705b24f23846fb6ee3c62950a", NOTICE),
     "waiting": Kind("252ecb26246f498c99e7f5124373de6b", NOTICE),

@@ -18,12 +18,15 @@ from keepalived_dummy.plan import Dummy
 _BURST, _REFILL = 50.0, 2.0
 
 
-def wrong(link: Link) -> list[str]:
-    """What of a dummy's link is not as it must be, as the names it is counted under."""
+def wrong(link: Link, stays_down: bool = False) -> list[str]:
+    """What of a dummy's link is not as it must be, as the names it is counted under.
+
+    `stays_down`: it may be down.
+    """
     return [
         name
         for name, is_wrong in (
-            ("down", not link.flags & IFF_UP),
+            ("down", not link.flags & IFF_UP and not stays_down),
             ("noarp", bool(link.flags & IFF_NOARP)),
             ("addrgenmode", link.addr_gen_mode not in (None, ADDR_GEN_NONE)),
         )
@@ -31,13 +34,13 @@ def wrong(link: Link) -> list[str]:
     ]
 
 
-def create(dummy: Dummy, before: Link | None) -> bytes:
+def create(dummy: Dummy, before: Link | None, up: bool = True) -> bytes:
     """Makes a dummy that was deleted: as configured, else with the MAC that it had, where it was, known again as ours."""
     mac = dummy.mac or (before.mac if before else b"")
     return (
         interfaces.create_dummy(dummy.name, mac, dummy.mtu, before.master if before else 0)
         + interfaces.set_alias(dummy.name, dummy.alias)
-        + interfaces.set_dummy(dummy.name)
+        + interfaces.set_dummy(dummy.name, up)
     )
 
 

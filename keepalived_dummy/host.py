@@ -10,6 +10,7 @@ from collections.abc import Callable
 from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes
 from keepalived_dummy.events import Event, event, some
 from keepalived_dummy.groups import Groups, Membership
+from keepalived_dummy.hearing import Ask, Hearing, Uplink
 from keepalived_dummy.interfaces import IFF_RUNNING, IFF_UP, Address, Link
 from keepalived_dummy.netlink import (
     AF_INET,
@@ -34,7 +35,7 @@ _CLSACT, _REPLACE = "clsact", 0x100
 
 
 class Host:
-    """`send` gives bytes to the kernel, `want` asks for a pass of apply, `tell` tells an event."""
+    """`send` gives bytes to the kernel, `ask` asks it, `want` asks for a pass of apply, `tell` tells an event."""
 
     def __init__(
         self,
@@ -42,8 +43,10 @@ class Host:
         want: Callable[[str], None],
         tell: Callable[[Event], None],
         store: Callable[[int], None],
+        ask: Ask,
     ) -> None:
         self._send, self._want, self._tell = send, want, tell
+        self.hearing = Hearing(ask, tell)
         self.plan = Plan()
         self.groups = Groups(store)
         self.groups_due = False
@@ -61,6 +64,7 @@ class Host:
         self._last: dict[str, Link] = {}  # of a dummy, also of one that was deleted
         self._addresses: dict[int, dict[tuple[bytes, int], Address]] = {}
         self._announce: set[str] = set()
+        self._remembered: dict[Place, list[routes.Route]] = {}  # of an earlier run
         self._news: dict[tuple[str, str], bool] = {}  # dummy and VIP: whether it came or went
         self._told = False  # the kernel says who made an address
 
@@ -72,14 +76,27 @@ class Host:
         self._dummies = {dummy.name: dummy for dummy in plan.dummies}
         self._limits = {name: self._limits.get(name, heal.Limit()) for name in self._dummies}
         self._uplinks = {name for dummy in plan.dummies for name in dummy.uplinks}
+        self.hearing.load(plan.sources, now)
         for place, way in list(self.ways.items()):
-            if not self._has_way(way.uplink):
+            if self._has_way(way.uplink):
+                self._send(way.pin(self.hearing.of(way.uplink, place[1]), now))
+            else:
                 self._send(way.close(now))
                 del self.ways[place]
         for ifindex, link in list(self._links.items()):
             if link.name not in self._dummies and link.name not in self._uplinks:
                 self._drop(ifindex)
         self.groups_due = True
+
+    def recall(
+        self,
+        seen: set[tuple[str, bytes]],
+        down: dict[str, str],
+        known: dict[Place, list[routes.Route]],
+    ) -> None:
+        """Take what an earlier run knew: addresses, dummies kept down, and the routes of each uplink."""
+        self.hearing.seen, self.hearing.down = seen, down
+        self._remembered = known
 
     def picture(self, links: list[Message], addresses: list[Message], now: float) -> None:
         """Every link and address there is, after a start, a new plan or lost events."""
@@ -106,6 +123,8 @@ class Host:
         for place, way in self.ways.items():
             self._send(way.vips(self._held(way.uplink), now))
             self.dirty[place] = now
+        self._remembered = {}
+        self.hearing.due = now
 
     # Events
 
@@ -130,6 +149,8 @@ class Host:
         mine = routes.protocol(m.body) == routes.PROTOCOL
         if mine and m.pid == own_port:
             return
+        if mine and m.type == routes.RTM_DELROUTE and (held := routes.held(m.body)):
+            self.hearing.gone(held, now)
         through = routes.interface(m.body)
         for place, way in self.ways.items():
             if place[1] != m.body[0]:
@@ -211,7 +232,8 @@ class Host:
         if self.stale:  # an apply by hand has perhaps removed what no conf asks for any more
             self._want(f"{dummy.name}: gone")
             return
-        self._heal(["deleted"], dummy.name, heal.create(dummy, self._last.get(dummy.name)), now)
+        up = not self._stays_down(dummy.name)
+        self._heal(["deleted"], dummy.name, heal.create(dummy, self._last.get(dummy.name), up), now)
 
     def _dummy(self, link: Link, before: Link | None, now: float) -> None:
         if link.kind != "dummy":
@@ -229,13 +251,18 @@ class Host:
         if link.ifindex not in self._addresses:
             self._addresses[link.ifindex] = {}
             self.groups_due = True
-        if not (what := heal.wrong(link)):
+        stays_down = self._stays_down(link.name)
+        if not (what := heal.wrong(link, stays_down)):
             return
         if now < self._mended.get(link.name, 0.0) + _ECHO:
             # The kernel says so twice, or it is how a dummy that was just made begins.
             self._look_again(now + _ECHO)
             return
-        self._heal(what, link.name, interfaces.set_dummy(link.name), now)
+        self._heal(what, link.name, interfaces.set_dummy(link.name, not stays_down), now)
+
+    def _stays_down(self, dummy: str) -> bool:
+        """Tell whether a dummy is to be down while it holds no VIP, or may be."""
+        return dummy in self.hearing.down or dummy in self.hearing.undecided
 
     def _is_astray(self, dummy: Link) -> bool:
         """Whether a dummy is not in the VRF of its uplinks; a pass puts it there once it holds no VIP."""
@@ -261,6 +288,7 @@ class Host:
 
     def _uplink(self, link: Link, before: Link | None, now: float) -> None:
         self._links[link.ifindex] = link
+        self.hearing.due = now
         up, running = bool(link.flags & IFF_UP), bool(link.flags & IFF_RUNNING)
         if before is None:
             self._addresses.setdefault(link.ifindex, {})
@@ -270,6 +298,8 @@ class Host:
             if place not in self.ways and self._has_way(link.name):
                 self.ways[place] = WayOut(link.name, family)
                 self.ways[place].vips(self._held(link.name), now)
+                self.ways[place].pin(self.hearing.of(link.name, family), now)
+                self.ways[place].remember(self._remembered.get(place, []))
                 self.dirty[place] = now
                 for a in self._addresses[link.ifindex].values():
                     if a.family == family:
@@ -304,6 +334,7 @@ class Host:
             self._vips(link.name, now)
         elif not interfaces.is_link_local(a):
             known[a.address, a.prefixlen] = a
+            self.hearing.due = now
             if way := self.ways.get((a.ifindex, a.family)):
                 self._send(way.address_added(a.address, a.prefixlen, now))
                 self.dirty.setdefault((a.ifindex, a.family), now + _DEBOUNCE)
@@ -325,6 +356,7 @@ class Host:
         known = self._addresses.get(a.ifindex)
         if known is not None and known.pop((a.address, a.prefixlen), None) is not None:
             link = self._links[a.ifindex]
+            self.hearing.due = now
             if link.name in self._dummies:
                 self._news[link.name, _text(a)] = False
                 self._vips(link.name, now)
@@ -349,6 +381,48 @@ class Host:
     def _vips_of(self, dummy: str) -> list[Address]:
         at = (ifindex for ifindex, link in self._links.items() if link.name == dummy)
         return [a for ifindex in at for a in self._addresses.get(ifindex, {}).values()]
+
+    # Pinned sources
+
+    def hear(self, now: float) -> None:
+        """Hold the pinned sources, and keep the dummies down of which an instance can't hear its peers."""
+        at = {link.name: link for link in self._links.values()}
+        uplinks = {
+            name: Uplink(
+                link.ifindex,
+                bool(link.flags & IFF_UP),
+                [address for address, _ in self._addresses.get(link.ifindex, ())],
+            )
+            for name, link in at.items()
+            if name in self._uplinks
+        }
+        self._send(self.hearing.sync(uplinks, now))
+        dummies = {name: at[name] for name in self._dummies if name in at}
+        in_use = {n for n, link in dummies.items() if self._addresses.get(link.ifindex)}
+        are_down = {n for n, link in dummies.items() if not link.flags & IFF_UP}
+        for name in self.hearing.judge(uplinks, in_use, are_down, now):
+            self._tell_hearing(name)
+            if name in dummies and name not in self.hearing.down:
+                self._send(interfaces.set_dummy(name))
+                self._mended[name] = now
+        for link in dummies.values():
+            self._set_as_heard(link, now)
+
+    def _set_as_heard(self, link: Link, now: float) -> None:
+        """Set a dummy down or up as was decided; one that holds a VIP is never set down."""
+        is_up = bool(link.flags & IFF_UP)
+        if link.name in self.hearing.down:
+            if is_up and not self._addresses.get(link.ifindex):
+                self._send(interfaces.set_down(link.ifindex))
+        elif not is_up:
+            self._dummy(link, link, now)
+
+    def _tell_hearing(self, dummy: str) -> None:
+        if why := self.hearing.down.get(dummy):
+            text = f"{dummy} is kept down, so that keepalived is in FAULT: {why}"
+            self._tell(event("kept-down", text, DUMMY=dummy))
+        else:
+            self._tell(event("hears-again", f"{dummy} may be up again", DUMMY=dummy))
 
     # What is done by the way
 

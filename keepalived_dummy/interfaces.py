@@ -34,7 +34,7 @@ IFAPROT_KERNEL_LL = 3  # if_addr.h: made by the kernel as the link-local address
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC = 1, 3, 4, 18, 26
 _IFLA_MASTER = 10
-_IFLA_INFO_KIND = 1
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_VRF_TABLE = 1, 2, 1
 _IFLA_INET_CONF = 1
 _IFLA_INET6_ADDR_GEN_MODE = 8
 _IPV4_DEVCONF_ARP_IGNORE, _IPV4_DEVCONF_ARP_NOTIFY = 19, 22  # include/uapi/linux/ip.h
@@ -59,6 +59,7 @@ class Link(NamedTuple):
     alias: str = ""
     hardware: int = 0  # if_arp.h: ARPHRD_ETHER is 1
     master: int = 0  # the index of the VRF, bridge or bond that it is in
+    table: int = 0  # of a VRF: the routing table of what is in it
 
 
 class Address(NamedTuple):
@@ -77,17 +78,21 @@ def link(body: bytes) -> Link:
     _, hardware, index, flags, _ = unpack(_LINK, body)
     a = dict(attributes(body, _LINK.size))
     mode = find(a.get(_IFLA_AF_SPEC, b""), AF_INET6, _IFLA_INET6_ADDR_GEN_MODE)
+    info = a.get(_IFLA_LINKINFO, b"")
+    kind = text(find(info, _IFLA_INFO_KIND) or b"")
+    table = find(info, _IFLA_INFO_DATA, _IFLA_VRF_TABLE) if kind == "vrf" else None
     return Link(
         index,
         flags,
         text(a.get(_IFLA_IFNAME, b"")),
-        text(find(a.get(_IFLA_LINKINFO, b""), _IFLA_INFO_KIND) or b""),
+        kind,
         a.get(_IFLA_ADDRESS, b""),
         u32(a[_IFLA_MTU]) if _IFLA_MTU in a else 0,
         mode[0] if mode else None,
         text(a.get(_IFLA_IFALIAS, b"")),
         hardware,
         u32(a[_IFLA_MASTER]) if _IFLA_MASTER in a else 0,
+        u32(table) if table else 0,
     )
 
 
@@ -139,8 +144,8 @@ def create_dummy(name: str, mac: bytes, mtu: int, master: int = 0) -> bytes:
     return message(RTM_NEWLINK, CREATE | EXCL, _LINK.pack(0, 0, 0, 0, 0) + b"".join(parts))
 
 
-def set_dummy(name: str) -> bytes:
-    """Makes a link what a dummy of ours is: arp_ignore and arp_notify 1, no link-local address, up, ARP on.
+def set_dummy(name: str, up: bool = True) -> bytes:
+    """Makes a link what a dummy of ours is: arp_ignore and arp_notify 1, no link-local address, ARP on, and up if asked.
 
     Three messages, in this order, since one for a family that the kernel lacks fails as a whole, and a link that
     goes up gets its link-local address.
@@ -156,8 +161,15 @@ def set_dummy(name: str) -> bytes:
     return (
         message(RTM_NEWLINK, 0, same + attribute(_IFLA_AF_SPEC, attribute(AF_INET, inet)))
         + message(RTM_NEWLINK, 0, same + attribute(_IFLA_AF_SPEC, attribute(AF_INET6, inet6)))
-        + message(RTM_NEWLINK, 0, _LINK.pack(0, 0, 0, IFF_UP, IFF_UP | IFF_NOARP) + label)
+        + message(
+            RTM_NEWLINK, 0, _LINK.pack(0, 0, 0, IFF_UP, IFF_NOARP | (IFF_UP if up else 0)) + label
+        )
     )
+
+
+def set_down(index: int) -> bytes:
+    """Set a link down."""
+    return message(RTM_NEWLINK, 0, _LINK.pack(0, 0, index, 0, IFF_UP))
 
 
 def set_alias(name: str, alias: str) -> bytes:

@@ -68,6 +68,19 @@ def dump(sock: socket.socket, request: bytes, thin: Thin | None = None) -> list[
     return answer
 
 
+def ask(sock: socket.socket, request: bytes) -> netlink.Message | None:
+    """Return the kernel's answer to a request for one thing; None where it refuses, or has no such thing.
+
+    After an OSError the kernel may still be answering on the socket.
+    """
+    seq = next(_numbers) & 0xFFFFFFFF
+    sock.send(netlink.numbered(request, seq))
+    while True:
+        for message in receive(sock):
+            if message.seq == seq:
+                return None if message.type == netlink.NLMSG_ERROR else message
+
+
 def _answer(sock: socket.socket, seq: int, thin: Thin | None) -> tuple[list[netlink.Message], bool]:
     answer: list[netlink.Message] = []
     whole = True

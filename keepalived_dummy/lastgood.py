@@ -42,11 +42,19 @@ def known(root: Path, wanted: Config) -> Config:
 
 def uplinks(root: Path) -> dict[str, tuple[str, ...]]:
     """The uplinks of each dummy as the daemon's last pass found them."""
+    return {dummy.name: dummy.uplinks for dummy in _plan(root).dummies}
+
+
+def sources(root: Path) -> tuple[plan.PinnedSource, ...]:
+    """Return the pinned sources as the daemon's last pass found them."""
+    return _plan(root).sources
+
+
+def _plan(root: Path) -> plan.Plan:
     try:
-        found = plan.read((root / files.RUNTIME / "plan.json").read_bytes())
+        return plan.read((root / files.RUNTIME / "plan.json").read_bytes())
     except (OSError, ValueError):
-        return {}  # no pass yet, or one of another version
-    return {dummy.name: dummy.uplinks for dummy in found.dummies}
+        return plan.Plan()  # no pass yet, or one of another version
 
 
 def _read(path: Path) -> list[Dummy]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from keepalived_dummy import interfaces, kernel
@@ -114,17 +115,24 @@ def made_from(link: Link) -> str | None:
     return link.alias.removeprefix(ALIAS) if link.alias.startswith(ALIAS) else None
 
 
-def sync(change: Changer, config: Config, settled: frozenset[str]) -> Result:
+def sync(
+    change: Changer,
+    config: Config,
+    settled: frozenset[str],
+    deaf: Mapping[str, str] = MappingProxyType({}),
+) -> Result:
     """Make every configured dummy exist, set as its conf asks, and up; remove those without a conf.
 
     `settled` holds the basenames whose .netdev stood before this pass: of those alone may networkd
-    have made the dummy already.
+    have made the dummy already. `deaf`: dummies that are not set up, and why.
     """
     result = Result()
     host = read()
     for dummy in config.dummies:
         try:
-            _sync_one(change, dummy, host.links.get(dummy.name), dummy.stem in settled, result)
+            link = host.links.get(dummy.name)
+            if ready := _sync_one(change, dummy, link, dummy.stem in settled, result):
+                _bring_up(change, ready, result, deaf.get(dummy.name, ""))
         except OSError as error:
             message = f"the kernel does not make or set {dummy.name}: {error.strerror}"
             result.problems.append(Problem(dummy.path, 0, message))
@@ -171,13 +179,14 @@ def announce(link: Link) -> None:
 
 def _sync_one(
     change: Changer, dummy: Dummy, link: Link | None, settled: bool, result: Result
-) -> None:
+) -> Link | None:
+    """Make a dummy exist as its conf asks; None where its name is taken."""
     name = dummy.name
     if link is not None and link.kind != "dummy":
         kind = link.kind or "hardware"
         message = f"{name} is there and is no dummy ({kind}); give Name= another interface name"
         result.problems.append(Problem(dummy.path, 0, message))
-        return
+        return None
     made = link is None
     if link is None:
         mac = {"address": dummy.mac} if dummy.mac else {}
@@ -192,10 +201,10 @@ def _sync_one(
     if dummy.mac is not None and link.mac.hex(":") != dummy.mac:
         change.link("set", index=link.ifindex, address=dummy.mac)
         result.changed.append(f"{name}: MAC {link.mac.hex(':')} -> {dummy.mac}")
-    _bring_up(change, link, result)
+    return link
 
 
-def _bring_up(change: Changer, link: Link, result: Result) -> None:
+def _bring_up(change: Changer, link: Link, result: Result, deaf: str) -> None:
     """No link-local address, ARP on, announcing, up; in this order, so that it is never up and wrong."""
     if link.addr_gen_mode not in (None, ADDR_GEN_NONE):
         spec = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", ADDR_GEN_NONE)]}
@@ -207,7 +216,9 @@ def _bring_up(change: Changer, link: Link, result: Result) -> None:
     for family, settings in SYSCTLS.items():
         for key, value in settings.items():
             _write_sysctl(Path(f"/proc/sys/net/{family}/conf/{link.name}/{key}"), value, result)
-    if not link.flags & IFF_UP:
+    if not link.flags & IFF_UP and deaf:
+        result.stays.append(f"{link.name}: stays down, so that keepalived is in FAULT: {deaf}")
+    elif not link.flags & IFF_UP:
         change.link("set", index=link.ifindex, flags=IFF_UP, change=IFF_UP)
         result.changed.append(f"{link.name}: up")
 

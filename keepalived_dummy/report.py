@@ -5,6 +5,7 @@ import json
 import os
 import time
 
+from keepalived_dummy.hearing import text
 from keepalived_dummy.host import Host
 from keepalived_dummy.netlink import AF_INET
 from keepalived_dummy.state import VERSION
@@ -26,11 +27,24 @@ def report(host: Host, teller: Teller, now: float) -> bytes:
         }
         for (_, family), way in host.ways.items()
     ]
+    sources = [
+        {
+            "instance": one.instance,
+            "uplink": one.uplink,
+            "address": text(one.address),
+            "held": any(held.address == one.address for held in host.hearing.held),
+            "since": None if since is None else round(wall - (now - since), 3),
+        }
+        for one in host.hearing.sources
+        for since in (host.hearing.away.get((one.uplink, one.address)),)
+    ]
     content = {
         "version": VERSION,
         "pid": os.getpid(),
         "heals": host.heals,
         "way_out": ways,
+        "sources": sources,
+        "kept_down": host.hearing.down,
         "memberships": len(host.groups),
         "memberships_failed": len(host.groups.failed),
         "sockets": host.groups.sockets,

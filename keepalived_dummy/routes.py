@@ -28,11 +28,16 @@ PROTOCOL = 75  # a route of the way out, free in rtnetlink.h and in iproute2's r
 KEEPALIVED = 18  # RTPROT_KEEPALIVED (linux/rtnetlink.h): of virtual_routes and static_routes
 METRIC = 60000  # worse than any route of networkd, NetworkManager or the kernel
 
-_RTN_UNICAST, _RT_TABLE_LOCAL, _RTNH_F_ONLINK = 1, 255, 4
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
+RT_TABLE_LOCAL = 255
+BROADCAST = b"\xff\xff\xff\xff"
+LOOPBACK = 1  # lo's index in every network namespace (LOOPBACK_IFINDEX, linux/netdevice.h)
+_RTN_UNICAST, _RTN_LOCAL, _RTNH_F_ONLINK = 1, 2, 4
+_RT_SCOPE_HOST = 254
+_RTM_F_FIB_MATCH = 0x2000  # answer with the entry of the table instead of the resolved route
+_RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = range(1, 8)
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP = 9, 15, 18, 21, 22
 # source prefix, metrics (mtu and so on), router preference: kept as they are
-_KEPT = (2, 8, 20)
+_KEPT = (_RTA_SRC, 8, 20)
 _HOP = (_RTA_GATEWAY, _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP)
 
 _ROUTE = struct.Struct("=BBBBBBBBI")
@@ -89,7 +94,7 @@ def route(body: bytes, ifindex: int) -> Route | None:
     hop = _hop(a, ifindex)
     size = 4 if family == AF_INET else 16
     destination = a.get(_RTA_DST, b"").ljust(size, b"\0")
-    if table == _RT_TABLE_LOCAL or hop is None or _link_local(family, destination, length):
+    if table == RT_TABLE_LOCAL or hop is None or _link_local(family, destination, length):
         return None
     return Route(
         family,
@@ -106,6 +111,83 @@ def route(body: bytes, ifindex: int) -> Route | None:
             for kind, data in sorted(({k: a[k] for k in _KEPT if k in a} | hop).items())
         ),
     )
+
+
+class Held(NamedTuple):
+    """A local route that keeps packets to an IPv4 address delivered while no interface has that address.
+
+    `table` is the local table, or that of the VRF whose device has the index `device`; else `device` is lo.
+    """
+
+    address: bytes
+    table: int = RT_TABLE_LOCAL
+    device: int = LOOPBACK
+
+
+def hold(held: Held) -> bytes:
+    """Add a local route, unless it is there. The kernel's own entry (metric 0) wins while an interface has the address."""
+    return message(RTM_NEWROUTE, CREATE | EXCL, _held_body(held))
+
+
+def release(held: Held) -> bytes:
+    """Remove a local route of ours, and no other."""
+    return message(RTM_DELROUTE, 0, _held_body(held))
+
+
+def _held_body(held: Held) -> bytes:
+    table = held.table if held.table < 256 else 0
+    return (
+        _ROUTE.pack(AF_INET, 32, 0, 0, table, PROTOCOL, _RT_SCOPE_HOST, _RTN_LOCAL, 0)
+        + attribute(_RTA_DST, held.address)
+        + attribute(_RTA_OIF, _U32.pack(held.device))
+        + attribute(_RTA_PRIORITY, _U32.pack(METRIC))
+        + attribute(_RTA_TABLE, _U32.pack(held.table))
+    )
+
+
+def held(body: bytes) -> Held | None:
+    """Return the held address of a route's message; None where it is another route, or not ours."""
+    family, _, _, _, table, proto, _, kind, _ = unpack(_ROUTE, body)
+    if kind != _RTN_LOCAL or proto != PROTOCOL or family != AF_INET:
+        return None
+    a = dict(attributes(body, _ROUTE.size))
+    table = u32(a[_RTA_TABLE]) if _RTA_TABLE in a else table
+    return Held(a.get(_RTA_DST, b""), table, interface(body))
+
+
+def dump_held() -> bytes:
+    """Ask for the local routes of ours, in whatever table."""
+    body = _ROUTE.pack(AF_INET, 0, 0, 0, 0, PROTOCOL, 0, _RTN_LOCAL, 0)
+    return message(RTM_GETROUTE, DUMP, body)
+
+
+def ask_input(source: bytes, destination: bytes, ifindex: int) -> bytes:
+    """Ask what the kernel does with an IPv4 packet that comes in on an interface.
+
+    The kernel answers with the route of the packet, or with an error where it would drop it: ip_route_input() with
+    its check of the source (fib_validate_source(), net/ipv4/fib_frontend.c), so rp_filter and all rules are in it.
+    The broadcast address as destination asks for the check of the source only.
+    """
+    # A broadcast has no entry in a table (inet_rtm_getroute(), net/ipv4/route.c).
+    flags = 0 if destination == BROADCAST else _RTM_F_FIB_MATCH
+    body = _ROUTE.pack(AF_INET, 32, 32, 0, 0, 0, 0, 0, flags)
+    body += attribute(_RTA_DST, destination) + attribute(_RTA_SRC, source)
+    return message(RTM_GETROUTE, 0, body + attribute(_RTA_IIF, _U32.pack(ifindex)))
+
+
+def ask_output(destination: bytes, ifindex: int) -> bytes:
+    """Ask for the entry of a table by which the kernel sends an IPv4 packet out of an interface.
+
+    The kernel refuses where there is none, though a socket bound to the interface sends without one.
+    """
+    body = _ROUTE.pack(AF_INET, 32, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+    body += attribute(_RTA_DST, destination) + attribute(_RTA_OIF, _U32.pack(ifindex))
+    return message(RTM_GETROUTE, 0, body)
+
+
+def is_local(body: bytes) -> bool:
+    """Tell whether the route of a message delivers to this host."""
+    return unpack(_ROUTE, body)[7] == _RTN_LOCAL
 
 
 def of_way_out(body: bytes) -> Route | None:

@@ -54,6 +54,15 @@ class Survey:
             return
         self._host.picture(links, addresses, now)
 
+    def ask(self, request: bytes) -> Message | None:
+        """Return the kernel's answer to a request for one thing; None where it refuses or does not answer."""
+        try:
+            return kernel.ask(self._socket, request)
+        except OSError as problem:
+            log(ERR, f"netlink: {problem}")
+            self._renew()
+            return None
+
     def cookies(self, ifindex: int) -> set[bytes]:
         """The cookies of the filters that an interface has now."""
         found: set[bytes] = set()
@@ -70,6 +79,10 @@ class Survey:
                 route = routes.of_way_out(m.body)
                 if route and (route.ifindex, family) not in self._host.ways:
                     self._send(routes.take(route))
+        with contextlib.suppress(OSError):
+            for m in self._ask(routes.dump_held()):
+                if (held := routes.held(m.body)) and held not in self._host.hearing.held:
+                    self._send(routes.release(held))
 
     def _routes(self, place: tuple[int, int], now: float) -> None:
         del self._host.dirty[place]
@@ -101,6 +114,9 @@ class Survey:
         except kernel.Refused:
             raise
         except OSError:
-            self._socket.close()
-            self._socket = kernel.open_dump_socket()
+            self._renew()
             raise
+
+    def _renew(self) -> None:
+        self._socket.close()
+        self._socket = kernel.open_dump_socket()

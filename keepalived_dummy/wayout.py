@@ -13,7 +13,9 @@ and reads no clock. How it comes to know routes, by a dump of the uplink's after
   on a busy host the two steps can be far apart;
 - once the uplink has an address again, ours go one by one as the uplink's own come back, what never comes back
   after GRACE seconds, or SETTLE where it has an address of another network alone: networkd gives it a new static one
-  before that of DHCP is back.
+  before that of DHCP is back. The network of a source that keepalived.conf pins stays: its peers are there.
+- while the address is away ours stay where a VIP is held or a source is pinned, for a BACKUP needs them to hear its
+  MASTER where rp_filter is on; else UNHELD seconds.
 - keepalived is told nothing of a flush, and sets its virtual_routes and static_routes again at its next start or
   election alone: those are restored as they were, once the address is back, unless the VIPs came or went meanwhile.
 
@@ -30,7 +32,7 @@ from keepalived_dummy.routes import Key, Route
 SETTLE = 3.0
 GRACE = 10.0
 BRIDGE = 1.0
-UNHELD = 10.0  # how long they stay where no VIP is held: a BACKUP needs them to hear the master's adverts
+UNHELD = 10.0  # how long they stay where no VIP is held and no source is pinned: keepalived is in FAULT there
 WARN = 10.0
 LIMIT = 500  # routes kept for one uplink and family
 _ENOUGH = 4 * LIMIT  # as there can be several of one destination
@@ -91,6 +93,14 @@ class WayOut:
         self._warned = False
         self._again = 0
         self._first = True
+        self._sources: frozenset[bytes] = frozenset()  # pinned in keepalived.conf
+        self._kept = False  # in use for the networks of these sources only
+        self._remembered: dict[Key, Route] = {}  # of an earlier run
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes that could be put back."""
+        return tuple(self._known.values())
 
     @property
     def known(self) -> int:
@@ -113,7 +123,7 @@ class WayOut:
         if self.since is None:
             self._networks.add(network)
             return b""
-        self._back = now
+        self._back, self._kept = now, False
         expected = self._networks | {r.key[1:3] for r in self._known.values() if not r.gateway}
         if network in expected or length == 8 * len(address):
             self._patience = GRACE if self._patience == SETTLE else self._patience
@@ -169,17 +179,26 @@ class WayOut:
             return b""
         self.up = up
         self._gone = dict.fromkeys(self._gone, now)
-        return b"" if up else self._end(now)
+        return self._begin_if_needed(now) if up else self._end(now)
 
     def vips(self, held: bool, now: float) -> bytes:
         """A VIP is held on a dummy of this uplink, or none is any more."""
         if held == self.held:
             return b""
         self.held, self._unheld = held, now
-        if not held or self.since is not None or not self._lost or not self.up or not self._known:
+        return self._begin_if_needed(now)
+
+    def pin(self, sources: frozenset[bytes], now: float) -> bytes:
+        """Take the sources that keepalived.conf pins for instances on this uplink."""
+        if sources == self._sources:
             return b""
-        self._begin(now, self._known)
-        return self._all
+        self._sources, self._unheld = sources, now
+        self._back, self._kept = now, False
+        return self._begin_if_needed(now)
+
+    def remember(self, found: list[Route]) -> None:
+        """Take the routes that an earlier run knew, for an uplink that has no address at the first reading."""
+        self._remembered = {r.key: r for r in found}
 
     def snapshot(self, found: list[Route], now: float) -> bytes:
         """All routes through the uplink, read after a change."""
@@ -207,7 +226,7 @@ class WayOut:
 
     def stop(self) -> bytes:
         """The daemon stops: ours go unless they are needed; the next start takes those over."""
-        return b"" if self._lost and self.up else self._take_all()
+        return b"" if (self._lost or self._kept) and self.up else self._take_all()
 
     def close(self, now: float) -> bytes:
         """The uplink is none any more: nothing of ours stays."""
@@ -221,9 +240,11 @@ class WayOut:
             return None
         if self.since is None:
             return min(self._gone.values()) + SETTLE if self._gone and not self._lost else None
+        if self._kept:
+            return None
         if not self._lost:
             return self._back + self._patience
-        if not self.held:
+        if not self._is_needed:
             return max(self.since, self._unheld) + UNHELD
         return None if self._warned else self.since + WARN
 
@@ -237,8 +258,9 @@ class WayOut:
             self._networks = {(routes.prefix(a, n), n) for a, n in self._addresses}
             return b""
         if not self._lost:
-            return self._end(now, forget=True)
-        if not self.held:
+            kept = self._networks_of_sources()
+            return self._narrow(kept) if kept else self._end(now, forget=True)
+        if not self._is_needed:
             self._say("way-out-closes", "no VIP is held, the way out closes")
             return self._end(now)
         self._warned = True
@@ -251,6 +273,36 @@ class WayOut:
     def _say(self, kind: str, text: str, **fields: str) -> None:
         text = f"{self.uplink}: {text}"
         self.log.append(event(kind, text, UPLINK=self.uplink, FAMILY=self._family, **fields))
+
+    @property
+    def _is_needed(self) -> bool:
+        return self.held or bool(self._sources)
+
+    def _begin_if_needed(self, now: float) -> bytes:
+        if self.since is not None or not (self._is_needed and self._lost and self.up):
+            return b""
+        if not self._known:
+            return b""
+        self._begin(now, self._known)
+        return self._all
+
+    def _networks_of_sources(self) -> set[Key]:
+        """Which of ours in place lead to the networks of pinned sources that are away."""
+        away = self._sources - {address for address, _ in self._addresses}
+        return {
+            key
+            for key, r in self._ours.items()
+            if not r.gateway
+            and key.length < 8 * len(key.destination)
+            and any(routes.prefix(a, key.length) == key.destination for a in away)
+        }
+
+    def _narrow(self, kept: set[Key]) -> bytes:
+        """Take away all of ours but these, which stay until the address is back or another source is pinned."""
+        send = b"".join(routes.take(r) for key, r in self._ours.items() if key not in kept)
+        self._ours = {key: self._ours[key] for key in kept}
+        self._kept = True
+        return send
 
     def _lost_with(self, address: bytes, length: int) -> set[Key]:
         """What goes with one of several addresses: its network, what names it as source, what went just before."""
@@ -272,7 +324,7 @@ class WayOut:
             self._held_before = self.held
             self._restored = set(self._gone)  # not there before either
             self._say("way-out-begins", f"{self._family} routes gone, {len(keys)} put back")
-        self._back = now
+        self._back, self._kept = now, False
         for key in keys:
             self._ours[key] = self._known[key]
 
@@ -290,7 +342,7 @@ class WayOut:
     def _end(self, now: float, forget: bool = False) -> bytes:
         send = self._take_all()
         if self.since is not None:
-            used, self.since = now - self.since, None
+            used, self.since, self._kept = now - self.since, None, False
             self.seconds += used
             text = f"{self._family} routes of the way out gone after {used:.3f} s"
             self._say("way-out-ends", text, SECONDS=f"{used:.3f}")
@@ -317,11 +369,13 @@ class WayOut:
             self._build()
 
     def _take_over(self, ours: dict[Key, Route], now: float) -> None:
-        """Routes that an earlier run left are still needed where the address is still away."""
+        """Routes that an earlier run left or knew are still needed where the address is still away."""
         self._first = False
-        if ours:
+        known = {**(self._remembered if not self._addresses else {}), **ours}
+        self._remembered = {}
+        if known:
             self._lost = not self._addresses
-            self._known = dict(ours)
+            self._known = known
             self._build()
             self._begin(now, self._known)
 

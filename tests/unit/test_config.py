@@ -33,7 +33,7 @@ GOOD: list[tuple[str, Mapping[str, object]]] = [
     ("[Interface]\nName=vip.100_a+b@c~\n", {"name": "vip.100_a+b@c~"}),
     ("[Interface]\nName=0x10\n", {"name": "0x10"}),
     (
-        "[Interface]\nName=\nMTUBytes=\nMACAddress=\n[Uplink]\nName=\nWire=\nWayOut=\nForeignRoutes=\n",
+        "[Interface]\nName=\nMTUBytes=\nMACAddress=\n[Uplink]\nName=\nWire=\nWayOut=\nForeignRoutes=\nHoldSource=\n",
         {},
     ),
     ("[Interface]\nMTUBytes=68\n", {"mtu": 68}),
@@ -66,7 +66,7 @@ WORDS = {
     "mtu": r"^MTUBytes=.* found, wanted: bytes, 68 to 65535",
     "mac": r"^MACAddress=.* found, wanted: six hexadecimal pairs",
     "unicast": r"^MACAddress=.* found, wanted: a unicast address",
-    "boolean": r"^(Wire|WayOut|ForeignRoutes)=.* found, wanted: yes or no$",
+    "boolean": r"^(Wire|WayOut|ForeignRoutes|HoldSource)=.* found, wanted: yes or no$",
     "control": r"^control character '.*' found, wanted: plain text$",
 }
 

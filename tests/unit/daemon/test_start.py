@@ -40,8 +40,9 @@ def test_a_package_that_goes_leaves_no_plan(
     monkeypatch.setattr(apply, "ROOT", tmp_path)
     monkeypatch.setattr(links, "read", lambda: links.Host({}, ()))
     monkeypatch.setattr(tc, "sync", lambda *_: tc.Result())
-    plan = tmp_path / files.RUNTIME / "plan.json"
+    kept = [tmp_path / files.RUNTIME / name for name in ("plan.json", "memory.json")]
     apply.remove()
-    plan.write_text("{}")
+    for path in kept:
+        path.write_text("{}")
     apply.remove()
-    assert not plan.exists()
+    assert not any(path.exists() for path in kept)

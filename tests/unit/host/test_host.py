@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from keepalived_dummy import heal, interfaces, netlink, routes, wire
+from keepalived_dummy import heal, interfaces, memory, netlink, routes, wire
 from keepalived_dummy.events import KINDS, Event
 from keepalived_dummy.host import PREF, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
-from keepalived_dummy.plan import Dummy, Filter, Plan
-from keepalived_dummy.routes import Route
+from keepalived_dummy.plan import Dummy, Filter, PinnedSource, Plan
+from keepalived_dummy.routes import Held, Route
 from keepalived_dummy.wayout import WayOut
 
 DUMMY, UPLINK = 5, 2
@@ -64,6 +64,7 @@ class World:
             lambda data: self.sent.extend(netlink.messages(data)),
             self.wanted.append,
             self.said,
+            lambda _: None,
             lambda _: None,
         )
 
@@ -511,3 +512,112 @@ def test_what_is_announced_names_vips_and_uplinks(world: World) -> None:
         ("UPLINK", "ens3"),
         ("VIP", "192.0.2.10"),
     )
+
+
+# Pinned sources
+
+PEER = bytes([192, 0, 2, 6])
+SOURCE = PinnedSource("VI_1", "ens3", OWN, (PEER,), ("keepalived0",), True, 255, 1)
+PINNED = PLAN._replace(sources=(SOURCE,))
+
+
+def pinned(*addresses: Message, flags: int = GOOD) -> World:
+    """A world whose kernel answers to no question: what is away is not heard."""
+    it = World()
+    it.host.load(PINNED, it.now)
+    it.host.picture([dummy(flags=flags), link(UPLINK, "ens3")], list(addresses), it.now)
+    return it
+
+
+def hear(world: World) -> list[Message]:
+    world.sent.clear()
+    world.host.hear(world.now)
+    return list(world.sent)
+
+
+def set_up(messages: list[Message]) -> list[bool]:
+    """Whether each change of a link's IFF_UP sets it up."""
+    found = [m.body[8:16] for m in messages if m.type == interfaces.RTM_NEWLINK]
+    return [bool(body[0] & IFF_UP) for body in found if body[4] & IFF_UP]
+
+
+def test_a_source_is_held_from_the_first_moment_on() -> None:
+    world = pinned(address(UPLINK, OWN, 24))
+    assert [routes.held(m.body) for m in hear(world)] == [Held(OWN)]
+
+
+def test_a_new_dummy_stays_down_until_its_instance_is_known_to_hear() -> None:
+    world = pinned(address(UPLINK, OWN, 24), flags=0)
+    assert set_up(world.sent) == []
+    assert set_up(hear(world)) == [True]
+
+
+def test_a_dummy_is_set_down_while_its_instance_cannot_hear_and_up_again() -> None:
+    world = pinned(address(UPLINK, OWN, 24))
+    assert set_up(hear(world)) == []
+    world.tell(address(UPLINK, OWN, 24, gone=True))
+    assert world.host.hearing.due is not None
+    hear(world)
+    world.now += 1
+    assert set_up(hear(world)) == [False]
+    assert set_up(world.tell(dummy(flags=0))) == []  # it is meant so, and not put right
+    assert world.host.heals == {}
+    world.tell(dummy(flags=GOOD))  # somebody sets it up
+    assert set_up(hear(world)) == [False]
+    world.tell(dummy(flags=0))
+    world.tell(address(UPLINK, OWN, 24))
+    assert set_up(hear(world)) == [True]
+    kinds = [event.kind for event in world.events]
+    assert [k for k in kinds if k in ("kept-down", "hears-again")] == ["kept-down", "hears-again"]
+
+
+def test_a_dummy_that_holds_a_vip_is_never_set_down() -> None:
+    world = pinned(address(UPLINK, OWN, 24), address(DUMMY, VIP4, 32))
+    world.tell(address(UPLINK, OWN, 24, gone=True))
+    for _ in range(3):
+        world.now += 1
+        assert set_up(hear(world)) == []
+    assert "cannot-hear" in [event.kind for event in world.events]
+    world.tell(address(DUMMY, VIP4, 32, gone=True))
+    assert world.host.hearing.due is not None
+    assert set_up(hear(world)) == [False]
+
+
+def test_a_dummy_that_is_deleted_while_it_is_kept_down_is_made_down() -> None:
+    world = pinned(address(UPLINK, OWN, 24))
+    world.tell(address(UPLINK, OWN, 24, gone=True))
+    hear(world)
+    world.now += 1
+    hear(world)
+    assert set_up(world.tell(dummy(gone=True))) == []
+
+
+def test_the_next_run_knows_what_this_one_did() -> None:
+    world = pinned(address(UPLINK, OWN, 24))
+    hear(world)
+    way = world.host.ways[UPLINK, AF_INET]
+    made = Route(2, routes.Key(254, PEER, 32, 0), 0, 4, 0, 9, UPLINK, OWN, b"", b"")
+    way.snapshot([made], world.now)
+    world.tell(address(UPLINK, OWN, 24, gone=True))
+    hear(world)
+    world.now += 1
+    hear(world)
+    kept = memory.pack(world.host)
+
+    other = World()
+    other.host.recall(*memory.unpack(kept))
+    other.host.load(PINNED, other.now)
+    other.host.picture([dummy(flags=0), link(UPLINK, "ens3")], [], other.now)
+    assert set_up([*other.sent, *hear(other)]) == []
+    assert other.host.hearing.seen == {("ens3", OWN)}
+    assert "kept-down" not in [event.kind for event in other.events]
+    other.host.ways[UPLINK, AF_INET].snapshot([], other.now)
+    assert other.host.ways[UPLINK, AF_INET].routes == (made,)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b"\xff", b"[" * 100000, b'{"seen": [["a"]], "down": {}, "routes": []}'],
+)
+def test_a_memory_of_another_version_is_none(content: bytes) -> None:
+    assert memory.unpack(content) == (set(), {}, {})

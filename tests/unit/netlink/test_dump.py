@@ -108,7 +108,7 @@ def test_after_a_broken_answer_the_daemon_asks_on_a_new_socket(
     monkeypatch.setattr(kernel, "open_dump_socket", lambda: opened[0])
     told: list[Event] = []
     sent: list[bytes] = []
-    host = Host(sent.append, lambda _: None, told.append, lambda _: None)
+    host = Host(sent.append, lambda _: None, told.append, lambda _: None, lambda _: None)
     host.load(Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), "a"),)), 1.0)
     host.stale = True
     it = Survey(host, sent.append)
@@ -160,7 +160,7 @@ def test_of_a_full_table_no_more_is_held_than_is_kept(monkeypatch: pytest.Monkey
     table[30_000:30_000] = [route(n, gateway=False) for n in range(3)]
     sock = Router(table)
     monkeypatch.setattr(kernel, "open_dump_socket", lambda: sock)
-    host = Host(lambda _: None, lambda _: None, lambda _: None, lambda _: None)
+    host = Host(*[lambda _: None] * 5)
     host.ways[2, 2], whole = WayOut("ens3", 2), WayOut("ens3", 2)
     host.dirty[2, 2] = 0.0
     it = Survey(host, lambda _: None)
@@ -201,7 +201,7 @@ def test_routes_that_could_not_be_read_are_not_gone(monkeypatch: pytest.MonkeyPa
             raise answer
         return answer
 
-    host = Host(lambda _: None, lambda _: None, lambda _: None, lambda _: None)
+    host = Host(*[lambda _: None] * 5)
     host.load(Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), "a"),)), 1.0)
     host.stale = True
     link, address = (Message(kind, 0, 0, 0, data) for kind, data in ANSWERS.values())

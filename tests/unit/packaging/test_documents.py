@@ -236,7 +236,10 @@ def made() -> set[str]:
         *(f"/{folder}" for folder in config.FOLDERS),
         *(f"/{folder}/{name}" for folder in config.FOLDERS for name in files_of_confs),
         f"/{files.RUNTIME}",
-        *(f"/{files.RUNTIME}/{n}" for n in ("plan.json", "state.json", lastgood.NAME, "lock")),
+        *(
+            f"/{files.RUNTIME}/{n}"
+            for n in ("plan.json", "state.json", "memory.json", lastgood.NAME, "lock")
+        ),
         "/var/lib/prometheus/node-exporter/keepalived-dummy.prom",  # by keepalived-dummy-metrics.service
         "/etc/apt/sources.list.d/keepalived-dummy.sources",  # by who publishes it
         "/etc/apt/keyrings/keepalived-dummy.asc",

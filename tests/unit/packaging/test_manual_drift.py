@@ -131,8 +131,8 @@ def test_another_default_is_another_page(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(keys, "Wire", replace(keys["Wire"], default="no"))
     page = generate.render(template(CONF))
     before, after = ("The default is\n.Li yes .\n", "The default is\n.Li no .\n")
-    assert (PAGES[CONF].count(before), PAGES[CONF].count(after)) == (3, 0)
-    assert (page.count(before), page.count(after)) == (2, 1)
+    assert (PAGES[CONF].count(before), PAGES[CONF].count(after)) == (4, 0)
+    assert (page.count(before), page.count(after)) == (3, 1)
 
 
 def test_an_event_that_is_new_or_gone_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from keepalived_dummy import apply, kernel, links, netlink, routes, tc
 from keepalived_dummy.interfaces import Address, Link
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
-from keepalived_dummy.routes import Key, Route
+from keepalived_dummy.routes import Held, Key, Route
 
 UPLINK = Link(3, 0x43, "ens3", "", b"", 1500, 1, "", 1)
 DUMMY = Link(7, 0x43, "keepalived0", "dummy", b"", 1500, 1, "keepalived-dummy:keepalived", 1)
@@ -24,6 +24,7 @@ def route(family: int, length: int) -> Route:
     return Route(family, key, 0, routes.PROTOCOL, 0, routes.METRIC, 3, b"", b"", b"")
 
 
+HELD: list[Held] = []
 OURS = [route(AF_INET, 24), route(AF_INET, 16), route(AF_INET6, 64)]
 
 
@@ -48,6 +49,8 @@ class Kernel:
         self.sent.append(data)
 
     def dump(self, sock: object, request: bytes) -> list[Message]:
+        if request == routes.dump_held():
+            return [m for held in HELD for m in netlink.messages(routes.hold(held))]
         (asked,) = netlink.messages(request)
         family = asked.body[0]
         assert request == routes.dump_routes(family, 0)
@@ -93,6 +96,28 @@ def test_a_vip_that_is_held_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         "ens3: IPv6 routes of the way out stay, a VIP is held; to remove them:"
         " ip -6 route flush table all proto 75",
     ]
+
+
+SOURCE = socket.inet_aton("192.0.2.5")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "goes"),
+    [((), True), ((VIP, Address(AF_INET, 3, 24, SOURCE, 0, 0)), True), ((VIP,), False)],
+    ids=["no VIP", "the address is there", "a VIP, and the address is away"],
+)
+def test_a_held_source_goes_unless_a_vip_needs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, addresses: tuple[Address, ...], goes: bool
+) -> None:
+    held = Held(SOURCE)
+    monkeypatch.setattr(f"{__name__}.HELD", [held])
+    result, sent = removed(monkeypatch, tmp_path, addresses)
+    assert (routes.release(held) in sent) == goes
+    said = "192.0.2.5: the local route of the pinned source "
+    assert (f"{said}removed" in result.changed) == goes
+    command = "ip route flush table all type local proto 75"
+    kept = f"{said}stays, a VIP is held; to remove it: {command}"
+    assert (kept in result.notes) != goes
 
 
 def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -533,3 +533,111 @@ def test_whatever_happens_nothing_is_left_once_all_is_well(actions: list[str]) -
     assert it.way.since is None
     it.lose()
     assert it.ours() >= KEYS
+
+
+# Pinned sources
+
+PINNED = frozenset((ADDRESS,))
+
+
+def test_a_backup_with_a_pinned_source_keeps_its_routes(uplink: Uplink) -> None:
+    """It needs them to hear its MASTER where rp_filter is on, however long the address is away."""
+    uplink.way.vips(False, uplink.now)
+    uplink.do(uplink.way.pin(PINNED, uplink.now))
+    uplink.lose()
+    uplink.wait(100 * UNHELD)
+    assert uplink.ours() == KEYS
+    uplink.do(uplink.way.pin(frozenset(), uplink.now))
+    uplink.wait(UNHELD - 1)
+    assert uplink.ours() == KEYS
+    uplink.wait(2)
+    assert uplink.ours() == set()
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_an_uplink_that_comes_up_without_its_address_has_its_routes(
+    uplink: Uplink, held: bool
+) -> None:
+    """A cable that was out: the address goes while the link is down, and the DHCP server is slow."""
+    uplink.way.vips(held, uplink.now)
+    uplink.do(uplink.way.pin(frozenset() if held else PINNED, uplink.now))
+    uplink.table = []
+    uplink.do(uplink.way.link(False, uplink.now))
+    uplink.do(uplink.way.address_removed(ADDRESS, 24, uplink.now))
+    uplink.wait(60)
+    assert uplink.ours() == set()
+    uplink.do(uplink.way.link(True, uplink.now))
+    assert uplink.ours() == KEYS
+
+
+def test_without_vip_and_pinned_source_it_has_none(uplink: Uplink) -> None:
+    uplink.way.vips(False, uplink.now)
+    uplink.table = []
+    uplink.do(uplink.way.link(False, uplink.now))
+    uplink.do(uplink.way.address_removed(ADDRESS, 24, uplink.now))
+    uplink.do(uplink.way.link(True, uplink.now))
+    assert uplink.ours() == set()
+
+
+def test_a_source_that_is_pinned_while_the_address_is_away_brings_it_back(uplink: Uplink) -> None:
+    uplink.way.vips(False, uplink.now)
+    uplink.lose()
+    uplink.wait(UNHELD + 1)
+    assert uplink.ours() == set()
+    uplink.do(uplink.way.pin(PINNED, uplink.now))
+    assert uplink.ours() == KEYS
+
+
+def test_the_network_of_a_pinned_source_stays_beside_another_one(uplink: Uplink) -> None:
+    """DHCP gives an address of another network: the peers of the pinned source are in its own."""
+    uplink.do(uplink.way.pin(PINNED, uplink.now))
+    uplink.lose()
+    uplink.gain(OTHER)
+    uplink.table.append(route("203.0.113.0/24"))
+    uplink.read()
+    uplink.wait(SETTLE + 1)
+    assert uplink.ours() == {NET.key}
+    uplink.wait(1000)
+    uplink.read()
+    assert uplink.ours() == {NET.key}
+    assert uplink.way.stop() == b""  # the next start takes it over
+    uplink.gain()
+    uplink.table.append(NET)
+    uplink.read()
+    assert uplink.ours() == set()
+    assert uplink.way.since is None
+
+
+def test_the_network_goes_once_another_source_is_pinned(uplink: Uplink) -> None:
+    uplink.do(uplink.way.pin(PINNED, uplink.now))
+    uplink.lose()
+    uplink.gain(OTHER)
+    uplink.wait(SETTLE + 1)
+    uplink.do(uplink.way.pin(frozenset((OTHER,)), uplink.now))
+    uplink.wait(GRACE + 1)
+    assert uplink.ours() == set()
+    assert uplink.way.since is None
+
+
+def test_the_network_is_put_back_whole_when_the_other_one_goes_too(uplink: Uplink) -> None:
+    uplink.do(uplink.way.pin(PINNED, uplink.now))
+    uplink.lose()
+    uplink.gain(OTHER)
+    uplink.wait(SETTLE + 1)
+    uplink.lose(OTHER)
+    uplink.read()
+    assert uplink.ours() == KEYS
+
+
+@pytest.mark.parametrize("address", [False, True], ids=["away", "there"])
+def test_what_an_earlier_run_knew_is_put_back_where_the_address_is_away(address: bool) -> None:
+    """It was killed, and networkd took the address and then the routes before this one ran."""
+    uplink = Uplink()
+    uplink.way.pin(PINNED, uplink.now)
+    uplink.way.remember(OWN)
+    if address:
+        uplink.gain()
+        uplink.table = [NET]
+    uplink.read()
+    assert uplink.ours() == (set() if address else KEYS)
+    assert set(uplink.way.routes) == ({NET} if address else set(OWN))
