@@ -227,13 +227,13 @@ class Testbed:
         write(KEEPALIVED, keepalived_conf(instance))
         run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
 
-    def peer_up(self, priority: int = 50, unicast: bool = False) -> None:
-        """keepalived on the second node."""
+    def peer_up(self, priority: int = 50, unicast: bool = False, more: str = "") -> None:
+        """keepalived on the second node; `more` follows in its configuration."""
         stop(self._peer)
         conf = self.work / "peer.conf"
         source, other = (PEER4, ADDRESS4) if unicast else ("", "")
         instance = Instance("peer0", priority, self.interval, "", source, other)
-        conf.write_text(keepalived_conf(instance))
+        conf.write_text(keepalived_conf(instance) + more)
         words = f"""ip netns exec {PEER} keepalived -n -l -f {conf}
             -p /run/peer-keepalived.pid -r /run/peer-vrrp.pid -c /run/peer-checkers.pid"""
         self._peer = start(words.split(), self._peer_log)
