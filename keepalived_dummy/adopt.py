@@ -58,12 +58,15 @@ def run(options: Options, voice: Voice) -> int:
         interrupted = ledger.under_way()
         if interrupted:
             voice.say(f"an interrupted {interrupted.kind} is finished first")
+        live.reaches(options.config, service.find(), options.reload)
         status = _show(options, voice, plan(options))
         return TO_DO if interrupted and status == DONE else status
     live.must_be_root()
     with live.alone():
+        running = service.find()
+        live.reaches(options.config, running, options.reload)
         if options.reload:
-            live.reads(options.config, service.find())
+            live.reads(options.config, running)
         if not recovered(ledger, options.config, voice):
             return REFUSED
         host = Live(options.config, voice.say)

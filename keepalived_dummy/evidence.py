@@ -185,11 +185,12 @@ class _Looking:
         return tuple(found)
 
     def keepalived(self) -> tuple[tuple[int, ...] | None, frozenset[str] | None]:
-        """Its version, and what its unit is ordered after."""
+        """Its version, and what its unit is ordered after; None for a keepalived that is in no unit."""
         told = re.search(r"Keepalived v(\d+)\.(\d+)\.(\d+)", _said("keepalived", "--version") or "")
         version = tuple(map(int, told.groups())) if told else None
-        show = ("show", "--property=LoadState", "--property=After", "keepalived.service")
-        lines = (_said("systemctl", *show) or "").splitlines()
+        unit = self.seen.keepalived.unit
+        show = ("show", "--property=LoadState", "--property=After", "--", unit)
+        lines = ((_said("systemctl", *show) if unit else None) or "").splitlines()
         values = dict(line.split("=", 1) for line in lines if "=" in line)
         loaded = values.get("LoadState") == "loaded"
         return version, frozenset(values.get("After", "").split()) if loaded else None

@@ -258,6 +258,49 @@ def vip_left_behind() -> None:
     sees("vip-left-behind", "critical", f"{VIP} (VI_1) is on {DUMMY}, and keepalived does not run")
 
 
+@check(
+    without=f"cp {PROGRAM}/processes.py {PROGRAM}/processes.py.orig &&"
+    f" sed -i 's/^    parents = {{pid: .*/    parents: dict[int, int] = {{}}/' {PROGRAM}/processes.py",
+    back=f"mv {PROGRAM}/processes.py.orig {PROGRAM}/processes.py",
+)
+def another_keepalived_holds_it() -> None:
+    """keepalived as a unit of its own, with a file of its own: it is asked, nothing is to be deleted, adopt refuses."""
+    other = Path("/root/another.conf")
+    start = f"systemd-run --unit=another-keepalived keepalived --dont-fork --use-file={other}"
+    ends = ("systemctl stop another-keepalived", f"ip address del {VIP}/32 dev {DUMMY}")
+    with file(other, TEXT), undone(*ends):
+        run(f"systemctl stop keepalived; {start}")
+        host.wait_for("the other keepalived holds the VIPs", holds_both)
+        found = look()
+        for name, words in (
+            (
+                "vip-left-behind",
+                f"{VIP} (VI_1) is on {DUMMY}, and keepalived does not run; another",
+            ),
+            ("keepalived-not-running", "another keepalived runs"),
+        ):
+            assert all(one["severity"] == "warning" for one in found[name]), found[name]
+            assert any(words in one["what"] for one in found[name]), found[name]
+            mends = [one["mend"] for one in found[name]]
+            assert mends == [f"keepalived-dummy check --config {other}"] * len(mends), mends
+        # Asked, the other one says that it is MASTER, so nothing is left behind.
+        seen = look("--config", str(other))
+        assert list(seen) == ["keepalived-not-ordered"], seen
+        assert "another-keepalived.service is not" in seen["keepalived-not-ordered"][0]["what"]
+        ran = run(f"keepalived-dummy adopt --yes --config {other} 2>&1", check=False)
+        assert "not as keepalived.service" in ran, ran
+        # In another network namespace it holds nothing here, and adopt refuses for that.
+        run("systemctl stop another-keepalived; ip netns add hazards")
+        with undone("systemctl stop another-keepalived", "ip netns del hazards"):
+            for name in (UPLINK, DUMMY):
+                run(f"ip -n hazards link add {name} type dummy && ip -n hazards link set {name} up")
+            run(f"ip -n hazards address add {ADDRESS}/24 dev {UPLINK}")
+            run(start.replace("--unit", "-p NetworkNamespacePath=/run/netns/hazards --unit"))
+            time.sleep(1)
+            ran = run(f"keepalived-dummy adopt --yes --config {other} 2>&1", check=False)
+            assert "runs in another network namespace" in ran, ran
+
+
 @check(**without("vip", "elsewhere"))
 def vip_elsewhere() -> None:
     """Another host of the LAN has both VIPs; only a probe tells."""

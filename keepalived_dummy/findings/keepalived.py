@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
+from keepalived_dummy.findings.who import another, ask_another
 from keepalived_dummy.keepalived import Instance
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.observed import is_link_local
@@ -15,6 +16,7 @@ from keepalived_dummy.pins import family
 
 _ADOPT = "keepalived-dummy adopt"
 UNIT = "keepalived-dummy.service"
+_SERVICE = "keepalived.service"
 
 
 @hazard(
@@ -77,18 +79,33 @@ def old(facts: Facts) -> Iterator[Found]:
 )
 def not_ordered(facts: Facts) -> Iterator[Found]:
     """The drop-in of this package is masked, or the unit is another."""
-    if facts.after is not None and UNIT not in facts.after:
-        folder = "/etc/systemd/system/keepalived.service.d"
-        mend = f"remove what masks keepalived-dummy.conf in {folder}, and systemctl daemon-reload"
-        yield Found(f"keepalived.service is not ordered after {UNIT}", mend, "keepalived.service")
+    unit = facts.seen.keepalived.unit
+    if facts.after is None or UNIT in facts.after:
+        return
+    mend = f"remove what masks keepalived-dummy.conf in /etc/systemd/system/{unit}.d"
+    if unit != _SERVICE:
+        if not any(_on_dummies(facts)):
+            return
+        mend = f"write [Unit] Wants={UNIT} After={UNIT} into a file of /etc/systemd/system/{unit}.d"
+        if not unit.endswith(".service"):
+            mend = f"have what starts {unit} wait for {UNIT}"
+    mend += "" if unit.endswith(".scope") else ", and systemctl daemon-reload"
+    yield Found(f"{unit} is not ordered after {UNIT}", mend, unit)
 
 
 @hazard("keepalived-not-running", Severity.CRITICAL, "this host takes no VIP over")
 def not_running(facts: Facts) -> Iterator[Found]:
     """There are VIPs in keepalived.conf, and nobody to hold them."""
-    if facts.after is not None and not facts.seen.keepalived.pid and any(_on_dummies(facts)):
-        path = facts.seen.keepalived.config
-        yield Found("keepalived.service does not run", "systemctl start keepalived", path)
+    keepalived = facts.seen.keepalived
+    if facts.after is None or keepalived.pid or not any(_with_vips(facts)):
+        return
+    what = "keepalived.service does not run"
+    if keepalived.alone:
+        yield Found(what, "systemctl start keepalived", keepalived.config)
+        return
+    # To start a second one beside it, with the same VIPs perhaps, is no remedy.
+    what += f"; {another(keepalived)}"
+    yield Found(what, ask_another(keepalived), keepalived.config, Severity.WARNING)
 
 
 @hazard(
@@ -103,6 +120,10 @@ def in_fault(facts: Facts) -> Iterator[Found]:
         if one.state == "FAULT":
             mend = f"mend what `journalctl -b -u keepalived | grep {one.name}` says"
             yield Found(f"vrrp_instance {one.name} is in FAULT", mend, one.where)
+
+
+def _with_vips(facts: Facts) -> Iterator[Instance]:
+    return (one for one in facts.document.model.instances if one.vips)
 
 
 def _on_dummies(facts: Facts) -> Iterator[Instance]:

@@ -19,7 +19,7 @@ from keepalived_dummy.errors import Problem
 from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.findings import HAZARDS, Severity, judge
 from keepalived_dummy.interfaces import Link
-from keepalived_dummy.observed import Daemon, Keepalived, WayOut
+from keepalived_dummy.observed import Daemon, Keepalived, Running, Vip, WayOut
 
 TOP = Path(__file__).resolve().parents[3]
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
@@ -27,6 +27,9 @@ OFF = dataclasses.replace(WIRE, wanted=False)
 BROKEN = dataclasses.replace(WIRE, lacking=("ens3 ingress pref 19268",))
 MISSING = dataclasses.replace(WIRE, expected=1, lacking=("ens3 ingress pref 19268",))
 DOWN = Keepalived(0, "/etc/keepalived/keepalived.conf", True, False)
+SNAP = Running(77, "snap.keepalived.daemon.service", "/srv/ka.conf", True)
+SNAP_RUNS = dataclasses.replace(DOWN, others=(SNAP,))
+AS_SNAP = dataclasses.replace(DOWN, pid=77, unit=SNAP.unit)
 TWIN = Problem("/etc/keepalived-dummy.d/x.conf", 2, f"Name=keepalived0 found, which y {TAKEN}")
 ON_ENS3 = vip(device="ens3")
 BLUE = link("blue", 30, "vrf")
@@ -143,6 +146,16 @@ FOUND: list[tuple[str, Facts, str]] = [
         "keepalived does not run",
     ),
     (
+        "vip-left-behind",
+        facts(seen_vips=(vip(due=None),), seen_keepalived=SNAP_RUNS),
+        "another keepalived runs (process 77 of snap.keepalived.daemon.service, with /srv/ka.conf)",
+    ),
+    (
+        "vip-left-behind",  # keepalived holds it, and has not read its file again
+        facts(seen_vips=(vip(instance="", due=True),)),
+        "no vrrp_instance has it",
+    ),
+    (
         "vip-elsewhere",
         facts(answers=(Answer("192.0.2.10", "ens3", "02:aa:00:00:00:01"),)),
         "answered by 02:aa:00:00:00:01, and this host",
@@ -185,7 +198,22 @@ FOUND: list[tuple[str, Facts, str]] = [
     ),
     ("keepalived-old", facts(keepalived=(1, 3, 9)), "keepalived is 1.3.9"),
     ("keepalived-not-ordered", facts(after=frozenset(("network.target",))), "not ordered after"),
+    (
+        "keepalived-not-ordered",
+        facts(seen_keepalived=AS_SNAP, after=frozenset(("network.target",))),
+        "snap.keepalived.daemon.service is not ordered after",
+    ),
     ("keepalived-not-running", facts(seen_keepalived=DOWN, seen_vips=()), "does not run"),
+    (
+        "keepalived-not-running",
+        facts(seen_keepalived=SNAP_RUNS, seen_vips=()),
+        "does not run; another keepalived runs (process 77",
+    ),
+    (
+        "keepalived-not-running",  # of a host that never adopts
+        facts(seen_keepalived=DOWN, conf=CONF.replace(" dev keepalived0", ""), seen_vips=()),
+        "does not run",
+    ),
     ("instance-in-fault", facts(instance_state="FAULT"), "VI_1 is in FAULT"),
     ("uplink-missing", facts(uplink_index=0), "ens3, the uplink of keepalived0, is not there"),
     (
@@ -514,6 +542,58 @@ def test_the_way_out_in_use_makes_it_a_warning() -> None:
     ways = (WayOut(4, 2, 2, NOW, 1, 0.0),)
     found = judge(facts(uplink_addresses=("fe80::2/64",), uplink_ways=ways))
     assert [(one.name, one.severity) for one in found] == [("uplink-without-address", WARNING)]
+
+
+DELETES = "address del"
+IN_DOCKER = Running(78, "docker-0123.scope", "/etc/keepalived/keepalived.conf", False)
+LEFT = [vip(due=None), vip(due=False), vip(instance="", due=None), vip(instance="", due=True)]
+OTHERS = [
+    (SNAP_RUNS, "keepalived-dummy check --config /srv/ka.conf"),
+    (dataclasses.replace(SNAP_RUNS, pid=88, told=True), "check --config /srv/ka.conf"),
+    (dataclasses.replace(DOWN, others=(IN_DOCKER,)), "ps -fp 78"),
+    (dataclasses.replace(DOWN, others=(IN_DOCKER, SNAP)), "check --config /srv/ka.conf"),
+    (dataclasses.replace(DOWN, hidden=True), "run this as root"),
+]
+
+
+@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize(("keepalived", "mend"), OTHERS)
+def test_nothing_is_deleted_while_another_keepalived_may_hold_it(
+    left: Vip, keepalived: Keepalived, mend: str
+) -> None:
+    found = judge(facts(seen_vips=(left,), seen_keepalived=keepalived))
+    mine = [one for one in found if one.name == "vip-left-behind"]
+    assert not any(DELETES in one.mend for one in found)
+    assert all(one.severity == WARNING and mend in one.mend for one in mine)
+    assert all("do not delete it" in one.what for one in mine)
+    assert mine or (keepalived.pid and left.due is None)
+
+
+@pytest.mark.parametrize(
+    ("left", "keepalived", "deletes", "severity"),
+    [
+        (vip(due=False), DOWN, True, CRITICAL),
+        (vip(due=False, instance=""), DOWN, True, CRITICAL),
+        (vip(due=False), healthy.SEEN.keepalived, True, CRITICAL),
+        # Asked, and it has it not; and not asked.
+        (vip(instance="", due=None), healthy.SEEN.keepalived, True, CRITICAL),
+        (vip(instance="", due=None), dataclasses.replace(DOWN, pid=88), False, CRITICAL),
+        (vip(instance="", due=True), healthy.SEEN.keepalived, False, WARNING),
+        (vip(instance="VI_9", due=False), healthy.SEEN.keepalived, False, CRITICAL),  # renamed
+    ],
+)
+def test_what_keepalived_may_hold_is_not_deleted(
+    left: Vip, keepalived: Keepalived, deletes: bool, severity: Severity
+) -> None:
+    found = judge(facts(seen_vips=(left,), seen_keepalived=keepalived))
+    (mine,) = (one for one in found if one.name == "vip-left-behind")
+    assert (DELETES in mine.mend, mine.severity) == (deletes, severity)
+
+
+def test_a_keepalived_of_another_unit_is_reloaded_by_its_process() -> None:
+    given = facts(seen_vips=(vip(instance=""),), seen_keepalived=AS_SNAP)
+    (mine,) = (one for one in judge(given) if one.name == "vip-left-behind")
+    assert mine.mend == "kill -HUP 77"
 
 
 def test_a_hazard_has_the_place_in_its_file() -> None:
