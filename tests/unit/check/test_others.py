@@ -138,6 +138,18 @@ def test_a_closed_folder_is_named_and_the_rest_looked_at(monkeypatch: pytest.Mon
     assert whats == ["networkd's", "netplan's", "NetworkManager's"]
 
 
+def test_the_elements_of_named_sets_are_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set of some 100,000 networks is not unusual, and takes nft seconds and hundreds of megabytes."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(evidence, "_said", lambda *command: asked.append(command))
+    sources: Any = None
+    evidence._Looking(sources, SEEN).chains()
+    assert [one for one in asked if one[0] == "nft"] == [
+        ("nft", "--json", "--terse", "list", "ruleset")
+    ]
+
+
 def test_both_iptables_of_the_kernel_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """iptables-save of one says nothing of the other's rules but on standard error."""
 
