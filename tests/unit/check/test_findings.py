@@ -625,10 +625,12 @@ def test_what_lets_vips_through_a_firewall_that_looks_at_interfaces() -> None:
     four, six = (one for one in judge(several) if one.name == "firewall-drops-vips")
     assert four.what.endswith("for 192.0.2.10, 192.0.2.11")
     command = "nft insert rule inet t input"
-    assert four.mend == f'{command} iifname "ens3" ip daddr {{ 192.0.2.10, 192.0.2.11 }} accept'
-    assert six.mend == f'{command} iifname "ens3" ip6 daddr {{ 2001:db8::10 }} accept'
+    rule = f'{command} iifname "ens3" ip daddr {{ 192.0.2.10, 192.0.2.11 }} accept'
+    assert four.mend.partition("  #")[0] == rule
+    assert six.mend.startswith(f'{command} iifname "ens3" ip6 daddr {{ 2001:db8::10 }} accept  #')
     rule = "-A PREROUTING -m addrtype ! --dst-type LOCAL --limit-iface-in -j DROP"
     text = f"*raw\n:PREROUTING ACCEPT [0:0]\n{rule}\nCOMMIT\n"
     old = facts(chains=iptables.parse(text, "ip", "iptables"))
     (found,) = (one for one in judge(old) if one.name == "firewall-drops-vips")
-    assert found.mend == "iptables -t raw -I PREROUTING -i ens3 -d 192.0.2.10 -j ACCEPT"
+    rule = "iptables -t raw -I PREROUTING -i ens3 -d 192.0.2.10 -j ACCEPT"
+    assert found.mend.partition("  #")[0] == rule
