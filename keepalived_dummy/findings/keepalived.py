@@ -13,6 +13,7 @@ from keepalived_dummy.keepalived import Instance
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.observed import is_link_local
 from keepalived_dummy.pins import family
+from keepalived_dummy.targets import IPAddress
 
 _ADOPT = "keepalived-dummy adopt"
 UNIT = "keepalived-dummy.service"
@@ -55,9 +56,30 @@ def source_gone(facts: Facts) -> Iterator[Found]:
         except ValueError:
             continue  # keepalived itself complains of it
         if held and (source in moving or source not in facts.addresses):
-            is_what = "a VIP" if source in moving else "no address of this host"
-            what = f"{pinned.text}, the source of {one.name.text}, is {is_what}"
-            yield Found(what, _ADOPT, pinned.where)
+            yield Found(_gone(one, pinned.text, source in moving), _ADOPT, pinned.where)
+    yield from _source_gone_elsewhere(facts, moving)
+
+
+def _source_gone_elsewhere(facts: Facts, moving: frozenset[IPAddress]) -> Iterator[Found]:
+    """The same of instances whose VIPs are not on a dummy of ours."""
+    here = {one.name.text for one in _on_dummies(facts)}
+    for one in _with_vips(facts):
+        pinned = one.unicast_src_ip or one.mcast_src_ip
+        now = facts.sources.get(one.name.text)
+        if one.name.text in here or pinned is None or not pinned.certain or now is None:
+            continue
+        try:
+            source = ipaddress.ip_address(pinned.text)
+        except ValueError:
+            continue
+        if source in moving or source not in facts.addresses:
+            mend = f"write {now} in its place" + ("" if alone(one) else f", or: {_ADOPT}")
+            yield Found(_gone(one, pinned.text, source in moving), mend, pinned.where)
+
+
+def _gone(instance: Instance, source: str, is_vip: bool) -> str:
+    is_what = "a VIP" if is_vip else "no address of this host"
+    return f"{source}, the source of {instance.name.text}, is {is_what}"
 
 
 @hazard(

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
+from keepalived_dummy.findings.ways import ADOPT, way
 from keepalived_dummy.findings.who import another, ask_another, reloading
 from keepalived_dummy.observed import Vip
-
-_ADOPT = "keepalived-dummy adopt"
 
 
 @hazard(
@@ -19,16 +18,12 @@ _ADOPT = "keepalived-dummy adopt"
     "networkd takes it, or the address keepalived sends from, when it restarts or configures the interface anew",
 )
 def on_managed_interface(facts: Facts) -> Iterator[Found]:
-    """What this package is for. From networkd 257 on, KeepConfiguration= keeps it as well."""
-    dummies = facts.ours
-    vmac = _with_interface_of_their_own(facts)
+    """What this package is for. Other ways keep it as well, on some releases and with some settings."""
     for vip in facts.seen.vips:
-        network = facts.networks.get(vip.device)
-        if not vip.certain or vip.device in dummies or vip.instance in vmac:
-            continue
-        if network and network.managed and vip.device not in facts.kept:
-            what = f"{_shown(vip)} is on {vip.device}, which networkd manages"
-            yield Found(what, _ADOPT, vip.where)
+        one = way(vip, facts)
+        if one and one.severity is not None:
+            what = f"{_shown(vip)} is {one.what}" + (f": {one.lacks}" if one.lacks else "")
+            yield Found(what, one.mend, vip.where, one.severity)
 
 
 @hazard(
@@ -43,7 +38,7 @@ def prefix(facts: Facts) -> Iterator[Found]:
         longest = 32 if vip.family == 4 else 128
         if vip.device in dummies and vip.certain and vip.prefix < longest:
             what = f"{_shown(vip)} on {vip.device} has the prefix /{vip.prefix}"
-            yield Found(what, f"write /{longest}, or: {_ADOPT}", vip.where)
+            yield Found(what, f"write /{longest}, or: {ADOPT}", vip.where)
 
 
 @hazard(

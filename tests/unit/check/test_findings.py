@@ -372,8 +372,6 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ("uplink-without-address", router()),
     ("uplink-noarp", router(links={"ens4": link("ens4", 4, flags=0x100C3)})),
     ("arp-ignore", router(settings=setting("ens4", "arp_ignore", 1), wire=OFF)),
-    ("vip-on-managed-interface", facts(seen_vips=(ON_ENS3,), kept=frozenset(("ens3",)))),
-    ("vip-on-managed-interface", facts(seen_vips=(ON_ENS3,), conf=USE_VMAC)),
     ("vip-on-managed-interface", facts(seen_vips=(vip(device="ens3", certain=False),))),
     ("vip-on-managed-interface", facts(seen_vips=(vip(device="eth9"),))),
     ("vip-prefix", facts(seen_vips=(vip(device="ens3", prefix=24),))),

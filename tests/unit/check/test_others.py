@@ -82,15 +82,20 @@ def test_network_manager(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "kept"),
     [
-        (["[Network]\nKeepConfiguration=yes\n"], True),
-        (["[Network]\nKeepConfiguration=static\n"], True),
-        (["[Network]\nKeepConfiguration=dhcp\n"], False),
-        (["[Network]\nKeepConfiguration=yes\n", "[Network]\nKeepConfiguration=no\n"], False),
-        (["[Link]\nKeepConfiguration=yes\n"], False),
-        ([], False),
+        (["[Network]\nKeepConfiguration=yes\n"], "yes"),
+        (["[Network]\nKeepConfiguration=true\n"], "yes"),
+        (["[Network]\nKeepConfiguration=static\n"], "static"),
+        (["[Network]\nKeepConfiguration=dhcp\n"], ""),
+        (["[Network]\nKeepConfiguration=yes\n", "[Network]\nKeepConfiguration=no\n"], ""),
+        (["[Link]\nKeepConfiguration=yes\n"], ""),
+        (["[DHCP]\nCriticalConnection=true\n"], "yes"),  # netplan 0.106
+        (["[DHCPv4]\nCriticalConnection=no\n"], ""),
+        (["[DHCP]\nCriticalConnection=true\n[Network]\nKeepConfiguration=static\n"], "static"),
+        (["[DHCP]\nCriticalConnection=true\n", "[Network]\nKeepConfiguration=no\n"], ""),
+        ([], ""),
     ],
 )
-def test_keeps(texts: list[str], kept: bool, tmp_path: Path) -> None:
+def test_keeps(texts: list[str], kept: str, tmp_path: Path) -> None:
     paths = [write(tmp_path, f"{n}.network", text) for n, text in enumerate(texts)]
     assert others.keeps(paths) == kept
 
