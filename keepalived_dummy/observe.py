@@ -116,7 +116,8 @@ def _running(file: Path, readable: bool) -> tuple[Keepalived, Process | None]:
     main = service.find().pid
     mine, others = processes.choose(processes.find(), main, service.UNIT, file)
     others_ = tuple(
-        Running(one.pid, one.unit, one.config, one.inside is not False) for one in others
+        Running(one.pid, one.unit, one.config, processes.reads(one, Path(one.config)) is True)
+        for one in others
     )
     pid, unit = (mine.pid, mine.unit) if mine else (main, service.UNIT)
     return Keepalived(pid, str(file), readable, False, unit, others_, processes.hidden()), mine
@@ -132,8 +133,8 @@ def _states(pid: int, mine: Process | None, file: Path) -> tuple[service.States 
         return None, f"{mine} reads {mine.config} and not {file}"
     if os.geteuid() != 0:
         return None, "only root may ask it"
-    if mine and mine.inside is False:
-        return None, f"{mine} has files of its own, as in a container"
+    if mine and mine.unit != service.UNIT and not processes.speaks(mine):
+        return None, f"{mine} is another program than this host's, as in a container"
     states = service.states(pid)
     return states, "" if states is not None else "it does not tell"
 

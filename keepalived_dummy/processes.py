@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -71,6 +72,19 @@ def reads(process: Process, file: Path, proc: Path = PROC) -> bool | None:
         return any(os.path.samefile(path, file) for path in _configs(process, proc))
     except OSError:
         return True if process.config == str(file) and process.inside is None else None
+
+
+def speaks(process: Process, proc: Path = PROC) -> bool:
+    """Whether it takes the signals that this host's keepalived names: a container's may have another C library.
+
+    A unit's PrivateTmp= and the like give it mounts of its own too.
+    """
+    program = shutil.which(NAME)
+    try:
+        alike = program and os.path.samefile(proc / str(process.pid) / "exe", program)
+    except OSError:
+        alike = False
+    return process.inside is not False or bool(alike)
 
 
 def choose(

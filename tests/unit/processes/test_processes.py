@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proctree import HOST_USER, OTHER_MNT, OTHER_NET, OTHER_USER, add, make
+from proctree import HOST_MNT, HOST_USER, OTHER_MNT, OTHER_NET, OTHER_USER, add, make
 
 from keepalived_dummy import processes
 from keepalived_dummy.processes import Process, choose, find, reads
@@ -125,6 +125,38 @@ def test_a_file_that_can_not_be_compared(tmp_path: Path) -> None:
     (found,) = find(proc)
     assert reads(found, Path("/etc/a.conf"), proc) is True
     assert reads(found, Path("/etc/b.conf"), proc) is None
+
+
+@pytest.mark.parametrize(
+    ("exe", "mnt", "speaks"),
+    [
+        ("keepalived", HOST_MNT, True),
+        ("another", HOST_MNT, True),
+        ("keepalived", OTHER_MNT, True),  # PrivateTmp=
+        ("another", OTHER_MNT, False),  # a container
+        ("gone", OTHER_MNT, False),
+    ],
+)
+def test_which_one_takes_our_signals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exe: str, mnt: str, speaks: bool
+) -> None:
+    for name in ("keepalived", "another"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    proc = make(tmp_path)
+    add(proc, 88, exe=str(tmp_path / exe), mnt=mnt)
+    (found,) = find(proc)
+    assert processes.speaks(found, proc) is speaks
+
+
+def test_a_unit_with_mounts_of_its_own_reads_the_same_file(tmp_path: Path) -> None:
+    file = tmp_path / "ka.conf"
+    file.write_text("# mine\n")
+    proc = make(tmp_path)
+    add(proc, 88, words=["keepalived", "-f", str(file)], mnt=OTHER_MNT)
+    (found,) = find(proc)
+    assert (found.inside, reads(found, file, proc)) == (False, True)
 
 
 def test_processes_of_others_may_be_hidden(tmp_path: Path) -> None:
