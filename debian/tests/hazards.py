@@ -380,6 +380,8 @@ def dummy_without_conf() -> None:
     with undone("ip link del hand0"):
         run("ip link add hand0 type dummy && ip link set hand0 up && udevadm settle")
         conf(f"{VIP}/32 dev {DUMMY}", f"{VIP}/32 dev hand0")
+        sees("dummy-without-conf", "critical", "hand0 holds VIPs")
+        run("ip link set hand0 arp on")
         sees("dummy-without-conf", "warning", "hand0 holds VIPs")
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
@@ -26,8 +26,9 @@ _SERVICE = "keepalived.service"
     "keepalived goes to FAULT, and its VIPs with it, in the moment in which networkd takes the uplink's address away",
 )
 def not_pinned(facts: Facts) -> Iterator[Found]:
-    """An instance with VIPs on a dummy, and neither mcast_src_ip nor unicast_src_ip."""
-    for one in _on_dummies(facts):
+    """An instance with VIPs on a dummy, whoever made it, and neither mcast_src_ip nor unicast_src_ip."""
+    others = {name for name, link in facts.links.items() if link.kind == "dummy"}
+    for one in _on_dummies(facts, others):
         if one.mcast_src_ip is None and one.unicast_src_ip is None:
             keyword = "unicast_src_ip" if one.unicast_peer else "mcast_src_ip"
             what = f"vrrp_instance {one.name.text} has no {keyword}"
@@ -148,9 +149,9 @@ def _with_vips(facts: Facts) -> Iterator[Instance]:
     return (one for one in facts.document.model.instances if one.vips)
 
 
-def _on_dummies(facts: Facts) -> Iterator[Instance]:
-    """The instances with VIPs on dummies of ours."""
-    dummies = facts.ours
+def _on_dummies(facts: Facts, others: Collection[str] = ()) -> Iterator[Instance]:
+    """The instances with VIPs on dummies of ours, or on `others`."""
+    dummies = facts.ours.union(others)
     for one in facts.document.model.instances:
         devices = {vip.device.text for vip in one.vips if vip.device and vip.certain}
         if devices & dummies and not alone(one):

@@ -106,7 +106,24 @@ FOUND: list[tuple[str, Facts, str]] = [
     (
         "dummy-without-conf",
         facts(seen_vips=(vip(device="hand0"),), links={"hand0": link("hand0", 9, "dummy")}),
-        "hand0 holds VIPs",
+        "hand0 holds VIPs, and no conf asks for it",
+    ),
+    (
+        "dummy-without-conf",
+        facts(
+            seen_vips=(vip(VIP6, device="hand0"),),
+            links={"hand0": link("hand0", 9, "dummy", flags=0x100C3)},
+        ),
+        "nobody answers for its IPv6 VIPs; it has ARP off (NOARP)",
+    ),
+    (
+        "source-not-pinned",  # the published recipe
+        facts(
+            conf=CONF.replace("mcast_src_ip 192.0.2.5", "").replace("keepalived0", "hand0"),
+            links={"hand0": link("hand0", 9, "dummy")},
+            seen_vips=(vip(device="hand0"),),
+        ),
+        "VI_1 has no mcast_src_ip",
     ),
     ("ipv6-off", facts(settings=setting("ens3", "disable_ipv6", 1)), "ens3 has IPv6 switched off"),
     (
@@ -540,6 +557,21 @@ def test_the_way_out_in_use_makes_it_a_warning() -> None:
     ways = (WayOut(4, 2, 2, NOW, 1, 0.0),)
     found = judge(facts(uplink_addresses=("fe80::2/64",), uplink_ways=ways))
     assert [(one.name, one.severity) for one in found] == [("uplink-without-address", WARNING)]
+
+
+@pytest.mark.parametrize(
+    ("held", "flags", "severity"),
+    [
+        (VIP4, 0x10043, WARNING),
+        (VIP4, 0x100C3, CRITICAL),
+        (VIP6, 0x10043, CRITICAL),
+    ],
+)
+def test_how_grave_a_dummy_by_hand_is(held: Vip, flags: int, severity: Severity) -> None:
+    """Measured: on the recipe's dummy six of eight failovers were not seen by IPv4, and none by IPv6."""
+    made = {"hand0": link("hand0", 9, "dummy", flags=flags)}
+    found = judge(facts(seen_vips=(vip(held, device="hand0"),), links=made))
+    assert [f.severity for f in found if f.name == "dummy-without-conf"] == [severity]
 
 
 DELETES = "address del"
