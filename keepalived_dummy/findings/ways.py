@@ -124,7 +124,7 @@ def _measured(one: Way, facts: Facts, mend: str) -> Way:
     release = facts.systemd
     if release is not None and (release == _MEASURED or release >= _STAYS):
         return one
-    lacks = f"nobody has measured this with systemd {release or 'of an unknown release'}"
+    lacks = f"this was not measured with systemd {release or 'of an unknown release'}"
     return Way(one.device, one.what, lacks, mend, Severity.WARNING)
 
 

@@ -66,10 +66,10 @@ def test_what_was_measured_and_lost_nothing(conf: str, kept: str, systemd: int) 
 
 @pytest.mark.parametrize("systemd", NOT_MEASURED)
 @pytest.mark.parametrize(("conf", "kept"), [(PINNED, "yes"), (PINNED, "static"), (VMAC_BOTH, "")])
-def test_the_same_where_nobody_measured_it(conf: str, kept: str, systemd: int | None) -> None:
+def test_the_same_where_it_was_not_measured(conf: str, kept: str, systemd: int | None) -> None:
     (one,) = found(host(conf, systemd, kept))
     assert one.severity == WARNING
-    assert f"nobody has measured this with systemd {systemd or 'of an unknown release'}" in one.what
+    assert f"this was not measured with systemd {systemd or 'of an unknown release'}" in one.what
     assert (ADOPT in one.mend) == ("use_vmac" not in conf)  # adopt leaves that alone
 
 
