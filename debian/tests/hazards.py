@@ -273,7 +273,7 @@ def another_keepalived_holds_it() -> None:
         for name, words in (
             (
                 "vip-left-behind",
-                f"{VIP} (VI_1) is on {DUMMY}, and keepalived does not run; another",
+                f"{VIP} (VI_1) is on {DUMMY}, and keepalived.service does not run; another",
             ),
             ("keepalived-not-running", "another keepalived runs"),
         ):

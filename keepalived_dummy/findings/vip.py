@@ -120,7 +120,8 @@ def _left_behind(vip: Vip, facts: Facts) -> tuple[str, str]:
     if not vip.instance:
         return _of_no_instance(vip, facts, delete, reload)
     if not facts.seen.keepalived.pid:
-        return "keepalived does not run", delete
+        unit = "" if facts.seen.keepalived.alone else ".service"
+        return f"keepalived{unit} does not run", delete
     if vip.due is not False:
         return "", ""
     one = facts.seen.instance(vip.instance)

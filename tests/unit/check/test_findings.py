@@ -165,7 +165,8 @@ FOUND: list[tuple[str, Facts, str]] = [
     (
         "vip-left-behind",
         facts(seen_vips=(vip(due=None),), seen_keepalived=SNAP_RUNS),
-        "another keepalived runs (process 77 of snap.keepalived.daemon.service, with /srv/ka.conf)",
+        "keepalived.service does not run; another keepalived runs (process 77 of"
+        " snap.keepalived.daemon.service, with /srv/ka.conf)",
     ),
     (
         "vip-left-behind",  # keepalived holds it, and has not read its file again
