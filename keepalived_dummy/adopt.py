@@ -14,6 +14,7 @@ from keepalived_dummy import (
     journal,
     keepalived,
     links,
+    listeners,
     live,
     replace,
     service,
@@ -58,12 +59,15 @@ def run(options: Options, voice: Voice) -> int:
         interrupted = ledger.under_way()
         if interrupted:
             voice.say(f"an interrupted {interrupted.kind} is finished first")
+        live.reaches(options.config, service.find(), options.reload)
         status = _show(options, voice, plan(options))
         return TO_DO if interrupted and status == DONE else status
     live.must_be_root()
     with live.alone():
+        running = service.find()
+        live.reaches(options.config, running, options.reload)
         if options.reload:
-            live.reads(options.config, service.find())
+            live.reads(options.config, running)
         if not recovered(ledger, options.config, voice):
             return REFUSED
         host = Live(options.config, voice.say)
@@ -123,8 +127,16 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
         after[path] = drop_in.content
         if (there := replace.content(Path(path))) is not None:
             before[path] = there
+    if service.find().systemd:
+        for line in listeners.before(done.vips, _bound(done), ROOT):
+            voice.say(line)
     voice.say(edits.diff(before, after))
     return TO_DO
+
+
+def _bound(done: Rewrite) -> frozenset[listeners.Listener]:
+    """The sockets bound to a VIP that moves."""
+    return listeners.read({vip.address for vip in done.vips if vip.before != vip.after})
 
 
 def _endangers(options: Options, voice: Voice, done: Rewrite) -> bool:
@@ -161,11 +173,14 @@ def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done
     what = Transaction(
         journal.ADOPT, changes, done.vips, generations, journal.FORWARD, reload, path
     )
+    bound = _bound(done) if host.service.systemd else frozenset()
     outcome = transaction.run(ledger, host, what)
     if outcome.done:
         places = sorted({vip.after for vip in moved})
         voice.say(f"adopted: {len(moved)} addresses on {', '.join(places) or 'no other interface'}")
         voice.say(_of_reload(options, host, outcome.shown))
+        for line in listeners.after(bound, _bound(done)) if bound else ():
+            voice.say(line)
     return tell(voice, outcome)
 
 

@@ -63,9 +63,8 @@ class Sources:
     members: frozenset[tuple[int, bytes]]
     report: Mapping[str, Any]
     daemon: bool
-    keepalived: int
+    keepalived: Keepalived
     states: States | None
-    readable: bool
     unseen: tuple[Unseen, ...] = ()
     new: frozenset[str] = frozenset()
 
@@ -80,7 +79,7 @@ def assemble(s: Sources) -> Observation:
         tuple(_instance(one, s.states) for one in s.document.model.instances),
         tuple(_uplink(name, s) for name in wired),
         _daemon(s),
-        Keepalived(s.keepalived, s.document.path, s.readable, s.states is not None),
+        dataclasses.replace(s.keepalived, told=s.states is not None),
         tuple(map(str, (*s.config.problems, *s.found.problems))),
         s.unseen,
     )
@@ -162,7 +161,7 @@ def _vips(s: Sources) -> Iterator[Vip]:
                 device,
                 instance.name.text,
                 (address, device) in held,
-                _due(instance.name.text, s.states),
+                _due(instance.name.text, (address, device), s.states),
                 tuple(sorted(d for a, d in held if a == address and d != device)),
                 _member(address, device, s),
                 line.certain,
@@ -173,14 +172,16 @@ def _vips(s: Sources) -> Iterator[Vip]:
     for (address, device), prefix in held.items():
         if device in dummies and (address, device) not in named:
             member = _member(address, device, s)
-            yield Vip(address, prefix, device, "", True, member=member)
+            due = _due("", (address, device), s.states) or None
+            yield Vip(address, prefix, device, "", True, due, member=member)
 
 
-def _due(instance: str, states: States | None) -> bool | None:
+def _due(instance: str, place: tuple[str, str], states: States | None) -> bool | None:
+    """Whether its instance is MASTER, or another that has it: keepalived may not have read its file again yet."""
     if states is None:
         return None
-    state = states.get(instance)
-    return state is not None and state.state == MASTER
+    masters = {name: state for name, state in states.items() if state.state == MASTER}
+    return instance in masters or any(place in state.vips for state in masters.values())
 
 
 def _member(address: str, device: str, s: Sources) -> bool | None:

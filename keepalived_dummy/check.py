@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from keepalived_dummy import evidence
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings import Finding, Severity, judge
+from keepalived_dummy.findings.ways import all_ways
 from keepalived_dummy.observed import Unseen
 from keepalived_dummy.table import count, plain
 
@@ -30,7 +31,7 @@ def run(file: Path, as_json: bool, probe: bool) -> int:
         facts = evidence.gather(file, probe)
         found = lasting(found, judge(facts))
     if as_json:
-        print(json.dumps(shown(found, facts.unseen), indent=2))
+        print(json.dumps(shown(found, facts), indent=2))
     else:
         print("\n".join(lines(found, facts)))
     return status(found, facts.unseen)
@@ -57,7 +58,15 @@ def lines(found: tuple[Finding, ...], facts: Facts) -> list[str]:
         said.append(
             f"OK {count(vips, 'VIP')}, {count(dummies, 'dummy', 'dummies')}, no hazard found"
         )
+    said += [f"NOTE {what}; not covered: {lacks}" for what, lacks in kept(facts)]
     return list(map(plain, said))
+
+
+def kept(facts: Facts) -> Iterator[tuple[str, str]]:
+    """The VIPs that are kept in another way than on a dummy of ours, and what that way leaves uncovered."""
+    for addresses, way in all_ways(facts):
+        verb = "is" if len(addresses) == 1 else "are"
+        yield f"{', '.join(addresses)} {verb} {way.what}", way.lacks
 
 
 def text(one: Finding) -> str:
@@ -66,9 +75,9 @@ def text(one: Finding) -> str:
     return f"{one.severity.name} {one.name}{where}: {one.what}: {one.why}; mend: {one.mend}"
 
 
-def shown(found: tuple[Finding, ...], unseen: tuple[Unseen, ...]) -> dict[str, Any]:
+def shown(found: tuple[Finding, ...], facts: Facts) -> dict[str, Any]:
     """What check.schema.json describes."""
-    exit_status = status(found, unseen)
+    exit_status = status(found, facts.unseen)
     return {
         "version": VERSION,
         "status": _STATUS[exit_status],
@@ -84,5 +93,6 @@ def shown(found: tuple[Finding, ...], unseen: tuple[Unseen, ...]) -> dict[str, A
             }
             for one in found
         ],
-        "unseen": [{"what": one.what, "why": one.why} for one in unseen],
+        "unseen": [{"what": one.what, "why": one.why} for one in facts.unseen],
+        "ways": [{"what": what, "lacks": lacks} for what, lacks in kept(facts)],
     }

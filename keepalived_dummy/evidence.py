@@ -8,7 +8,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,13 @@ from keepalived_dummy import (
     iptables,
     kernel,
     links,
+    live,
     modules,
     netlink,
     nft,
     observe,
     others,
+    pins,
     sysctls,
 )
 from keepalived_dummy.assembly import Sources
@@ -35,6 +37,7 @@ from keepalived_dummy.observed import Network, Observation, Unseen
 ROOT = Path("/")
 FIREWALL, RULESET = "the firewall", "nftables' ruleset"  # as `unseen` names them
 _KEYS = ("arp_ignore", "arp_filter", "rp_filter")
+_IFA_F_PERMANENT = 0x80  # linux/if_addr.h
 _USUAL_RULES = frozenset((0, 32766, 32767))  # ip-rule(8): those of every host
 # Either of the kernel's two may have rules, whichever of them plain iptables is.
 _IPTABLES = tuple(
@@ -62,7 +65,10 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
         links=sources.host.links,
         networks={name: network for name, (network, _) in networks.items()},
         addresses=frozenset(ipaddress.ip_address(a.address) for a in sources.host.addresses),
-        kept=looking.kept(networks),
+        kept=dict(_kept(networks)),
+        leased=frozenset(_leased(sources.host)),
+        sources=pins.sources(sources.document, live.facts(sources.host)),
+        systemd=foreign.release(ROOT),
         settings=dict(looking.settings()),
         netdevs=looking.netdevs(),
         netplan=looking.netplan(),
@@ -96,12 +102,6 @@ class _Looking:
         for name, link in self.sources.host.links.items():
             if (said := observe.networkd(link.ifindex)) is not None:
                 yield name, said
-
-    def kept(self, networks: dict[str, tuple[Network, list[Path]]]) -> frozenset[str]:
-        """Where networkd keeps the addresses of others. Before 257 its own go all the same, and VIPs with them."""
-        if (foreign.release(ROOT) or 0) < 257:
-            return frozenset()
-        return frozenset(name for name, (_, paths) in networks.items() if others.keeps(paths))
 
     def settings(self) -> Iterator[tuple[tuple[str, str, str], int]]:
         """The sysctls that decide over ARP and IPv6."""
@@ -173,7 +173,8 @@ class _Looking:
             self.unseen.append(Unseen(FIREWALL, _ROOT_ONLY))
             return ()
         found: list[firewall.Chain] = []
-        ruleset = _said("nft", "--json", "list", "ruleset")
+        # --terse leaves the elements of named sets out, which are many and not judged; nft has it from 0.9.3 on.
+        ruleset = _said("nft", "--json", "--terse", "list", "ruleset")
         try:
             found += nft.parse(ruleset) if ruleset is not None else ()
         except ValueError as error:
@@ -185,11 +186,12 @@ class _Looking:
         return tuple(found)
 
     def keepalived(self) -> tuple[tuple[int, ...] | None, frozenset[str] | None]:
-        """Its version, and what its unit is ordered after."""
+        """Its version, and what its unit is ordered after; None for a keepalived that is in no unit."""
         told = re.search(r"Keepalived v(\d+)\.(\d+)\.(\d+)", _said("keepalived", "--version") or "")
         version = tuple(map(int, told.groups())) if told else None
-        show = ("show", "--property=LoadState", "--property=After", "keepalived.service")
-        lines = (_said("systemctl", *show) or "").splitlines()
+        unit = self.seen.keepalived.unit
+        show = ("show", "--property=LoadState", "--property=After", "--", unit)
+        lines = ((_said("systemctl", *show) if unit else None) or "").splitlines()
         values = dict(line.split("=", 1) for line in lines if "=" in line)
         loaded = values.get("LoadState") == "loaded"
         return version, frozenset(values.get("After", "").split()) if loaded else None
@@ -209,6 +211,20 @@ class _Looking:
             except OSError as error:
                 self.unseen.append(Unseen(f"who answers on {name}", error.strerror or str(error)))
         return tuple(found)
+
+
+def _kept(networks: Mapping[str, tuple[Network, list[Path]]]) -> Iterator[tuple[str, str]]:
+    """Where networkd keeps the addresses of others, and by which value."""
+    for name, (_, paths) in networks.items():
+        if value := others.keeps(paths):
+            yield name, value
+
+
+def _leased(host: links.Host) -> Iterator[tuple[str, int]]:
+    """Where there are addresses that end by themselves."""
+    for one in host.addresses:
+        if one.ifindex in host.names and not one.flags & _IFA_F_PERMANENT:
+            yield host.names[one.ifindex], 4 if one.family == netlink.AF_INET else 6
 
 
 def _as_made(family: str, key: str) -> int | None:

@@ -67,8 +67,11 @@ Settings = Mapping[tuple[str, str, str], int]  # family (ipv4, ipv6), interface,
 
 @dataclass(frozen=True)
 class Facts:
-    """`links`, `networks`: by name, of every interface. `addresses`: of all of them. `kept`: where networkd leaves the addresses of others.
+    """`links`, `networks`: by name, of every interface. `addresses`: of all of them.
 
+    `kept`: where networkd leaves the addresses of others, and the value of KeepConfiguration= that has it do so.
+    `leased`: interface and family where there are addresses with an end, as those of DHCP. `sources`: by instance, the
+    address that keepalived sends from by itself. `systemd`: its release, None: not known.
     `lacking`: kernel modules that are needed, not loaded and not to be found. `after`: what keepalived.service is
     ordered after, None: there is no such unit. `gateways`: None where rules decide. `answers`: of a probe.
     """
@@ -81,7 +84,10 @@ class Facts:
     links: Mapping[str, Link] = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
     addresses: frozenset[IPAddress] = frozenset()
-    kept: frozenset[str] = frozenset()
+    kept: Mapping[str, str] = field(default_factory=dict)
+    leased: frozenset[tuple[str, int]] = frozenset()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    systemd: int | None = None
     settings: Settings = field(default_factory=dict)
     netdevs: tuple[Named, ...] = ()
     netplan: tuple[Named, ...] = ()

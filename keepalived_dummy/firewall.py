@@ -56,7 +56,10 @@ class Packet:
 
 @dataclass(frozen=True)
 class Chain:
-    """A base chain with the chains that it may jump to. `device`: of a netdev chain, empty where it is not told."""
+    """A base chain with the chains that it may jump to. `device`: of a netdev chain, empty where it is not told.
+
+    `owned`: only the process that made its table may change it.
+    """
 
     family: str
     table: str
@@ -67,6 +70,7 @@ class Chain:
     others: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     device: str = ""
     tool: str = "nft"
+    owned: bool = False
 
 
 def dropping(chains: Iterable[Chain], packet: Packet) -> Chain | None:

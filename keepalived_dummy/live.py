@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepalived_dummy import execstart, hold, journal, keepalived, links, service
+from keepalived_dummy import execstart, hold, journal, keepalived, links, processes, service
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.hold import Held
 from keepalived_dummy.proof import Picture
@@ -107,6 +107,29 @@ def reads(config: Path, running: service.Service) -> None:
     if words and path != config:
         hint = f"say --config {path}, or --no-reload"
         raise UserError(f"keepalived.service reads {path} and not {config}", hint)
+
+
+def reaches(config: Path, running: service.Service, reload: bool) -> None:
+    """Refuse where keepalived runs in another network namespace, or can't be reloaded as keepalived.service.
+
+    In another namespace it ends at its next reload, since the dummy is not there, and leaves its VIPs behind.
+    """
+    every = processes.find()
+    own = [p for p in every if p.unit == service.UNIT or p.pid == running.pid]
+    for one in every:
+        if one.apart and (one in own or processes.reads(one, config)):
+            hint = "networkd takes no VIP there, so leave them as they are"
+            raise UserError(f"keepalived ({one}) runs in another network namespace", hint)
+    near = [p for p in every if p.here is not False and p not in own]
+    if not running.systemd:
+        if inside := [p for p in (*own, *near) if p.inside is not False]:
+            hint = "its dummy would be missing at its next reload, and keepalived end"
+            raise UserError(f"keepalived ({inside[0]}) runs, but systemd does not", hint)
+        return
+    mine = [p for p in near if processes.reads(p, config) is not False]
+    if reload and mine and not own:
+        hint = "--no-reload changes the files; reload that keepalived yourself then"
+        raise UserError(f"keepalived runs as {mine[0]} and not as {service.UNIT}", hint)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from keepalived_dummy.firewall import Chain, Rule
@@ -22,7 +22,9 @@ def parse(text: str) -> tuple[Chain, ...]:
             if "rule" in item:
                 key = _key(item["rule"], "chain")
                 rules.setdefault(key, []).append(_statements(item["rule"].get("expr", ())))
-        return tuple(made for chain in chains for made in _base(chain, rules))
+        tables = [item["table"] for item in items if _is_owned(item)]
+        owned = {(table["family"], table["name"]) for table in tables}
+        return tuple(made for chain in chains for made in _base(chain, rules, owned))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no ruleset: {error!r}") from error
 
@@ -39,7 +41,15 @@ def _statements(found: Iterable[Any]) -> Rule:
     return tuple({"queue": None} if isinstance(one, str) else one for one in found)
 
 
-def _base(chain: dict[str, Any], rules: dict[_Key, list[Rule]]) -> Iterator[Chain]:
+def _is_owned(item: dict[str, Any]) -> bool:
+    """Whether it is a table with the flag, which nft before 1.1 does not show in JSON."""
+    flags = item.get("table", {}).get("flags", ())
+    return "owner" in ([flags] if isinstance(flags, str) else flags)
+
+
+def _base(
+    chain: dict[str, Any], rules: dict[_Key, list[Rule]], owned: Container[tuple[str, str]]
+) -> Iterator[Chain]:
     """A base chain, once for each of its devices; nothing for a chain that only others lead to."""
     if chain.get("type") != "filter":
         return
@@ -56,4 +66,5 @@ def _base(chain: dict[str, Any], rules: dict[_Key, list[Rule]]) -> Iterator[Chai
             others[name],
             others,
             device,
+            owned=(family, table) in owned,
         )

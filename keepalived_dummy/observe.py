@@ -26,6 +26,7 @@ from keepalived_dummy import (
     kernel,
     lastgood,
     links,
+    processes,
     routes,
     service,
     sysctls,
@@ -37,7 +38,8 @@ from keepalived_dummy import (
 from keepalived_dummy.assembly import Sources
 from keepalived_dummy.interfaces import ADDR_GEN_NONE, IFF_RUNNING, IFF_UP, Link
 from keepalived_dummy.netlink import AF_INET, AF_INET6
-from keepalived_dummy.observed import Network, Observation, Unseen
+from keepalived_dummy.observed import Keepalived, Network, Observation, Running, Unseen
+from keepalived_dummy.processes import Process
 from keepalived_dummy.state import VERSION
 
 ROOT = Path("/")
@@ -84,11 +86,9 @@ def sources(
     found = uplinks.resolve(wanted, document, host.links, host.addresses, before)
     there = sorted(found.every & host.links.keys())
     report = _report()
-    pid = service.find().pid
-    ask = ask and intent is None
-    states = service.states(pid) if ask and pid and os.geteuid() == 0 else None
-    if ask and pid and states is None:
-        why = "it does not tell" if os.geteuid() == 0 else "only root may ask it"
+    running, process = _running(file, readable)
+    states, why = _states(running.pid, process, file) if ask and not intent else (None, "")
+    if why:
         unseen.append(Unseen("keepalived's state", why))
     return Sources(
         time=time.time(),
@@ -104,12 +104,39 @@ def sources(
         members=_members(),
         report=report,
         daemon=_is_daemon(report.get("pid", 0)),
-        keepalived=pid,
+        keepalived=running,
         states=states,
-        readable=readable,
         unseen=tuple(unseen),
         new=new,
     )
+
+
+def _running(file: Path, readable: bool) -> tuple[Keepalived, Process | None]:
+    """The keepalived that reads the file, or that of keepalived.service, and its process where that is known."""
+    main = service.find().pid
+    mine, others = processes.choose(processes.find(), main, service.UNIT, file)
+    others_ = tuple(
+        Running(one.pid, one.unit, one.config, processes.reads(one, Path(one.config)) is True)
+        for one in others
+    )
+    pid, unit = (mine.pid, mine.unit) if mine else (main, service.UNIT)
+    return Keepalived(pid, str(file), readable, False, unit, others_, processes.hidden()), mine
+
+
+def _states(pid: int, mine: Process | None, file: Path) -> tuple[service.States | None, str]:
+    """What keepalived says, or why it says nothing; neither where it does not run."""
+    if not pid:
+        return None, ""
+    if mine and mine.here is False:
+        return None, f"{mine} is in another network namespace"
+    if mine and processes.reads(mine, file) is False:
+        return None, f"{mine} reads {mine.config} and not {file}"
+    if os.geteuid() != 0:
+        return None, "only root may ask it"
+    if mine and mine.unit != service.UNIT and not processes.speaks(mine):
+        return None, f"{mine} is another program than this host's, as in a container"
+    states = service.states(pid)
+    return states, "" if states is not None else "it does not tell"
 
 
 def unread(document: keepalived.Document) -> Iterator[Unseen]:

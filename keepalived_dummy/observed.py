@@ -180,13 +180,38 @@ class Daemon:
 
 
 @dataclass(frozen=True)
+class Running:
+    """A keepalived that may hold addresses of this host too. `unit`: systemd's, or empty.
+
+    `config`: the file that it reads, as it names it itself; `inside`: whether that is the host's file of this name.
+    """
+
+    pid: int
+    unit: str
+    config: str
+    inside: bool
+
+
+@dataclass(frozen=True)
 class Keepalived:
-    """keepalived.service: its main process, 0: none; the file it reads; whether that could be read, and it told its state."""
+    """The keepalived that reads `config`: its main process, 0: none; whether the file could be read, and it told its state.
+
+    `unit`: what it runs in, or would. `others`: what else may hold an address here, of which nothing more is known;
+    `hidden`: processes of others can't be seen, so there may be such.
+    """
 
     pid: int
     config: str
     readable: bool
     told: bool
+    unit: str = "keepalived.service"
+    others: tuple[Running, ...] = ()
+    hidden: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether surely no other keepalived may hold an address here."""
+        return not self.others and not self.hidden
 
 
 @dataclass(frozen=True)

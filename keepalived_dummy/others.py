@@ -18,7 +18,7 @@ _NM = tuple(
 )
 _YAML_KEY = re.compile(r"""\s+["']?([^\s"'#:]+)["']?\s*:""")
 _YAML_FLOW = re.compile(r"""[{,]\s*["']?([^\s"'#:{},]+)["']?\s*:\s*(?=\{)""")
-_KEPT = frozenset(("yes", "static", "true", "1", "on", "y", "t"))
+_TRUE = frozenset(("yes", "true", "1", "on", "y", "t"))
 
 
 def netdevs(root: Path) -> tuple[Named, ...]:
@@ -67,14 +67,21 @@ def managed_by_network_manager(root: Path, indexes: Iterable[tuple[str, int]]) -
     return tuple(found)
 
 
-def keeps(paths: Iterable[Path]) -> bool:
-    """Whether a .network with its drop-ins, in their order, has networkd keep the addresses of others."""
-    kept = False
+def keeps(paths: Iterable[Path]) -> str:
+    """yes or static: how a .network with its drop-ins, in their order, has networkd keep the addresses of others.
+
+    CriticalConnection=, which netplan before 1.0 writes for `critical: true`, counts where the other is not set
+    (network_verify() in systemd's networkd-network.c).
+    """
+    kept, critical = None, ""
     for path in paths:
         for _, section, key, value in _settings(path):
+            word = value.lower()
             if (section, key) == ("Network", "KeepConfiguration"):
-                kept = value.lower() in _KEPT
-    return kept
+                kept = "static" if word == "static" else "yes" if word in _TRUE else ""
+            elif section.startswith("DHCP") and key == "CriticalConnection":
+                critical = "yes" if word in _TRUE else ""
+    return critical if kept is None else kept
 
 
 def _in_force(root: Path, folders: Iterable[str], suffix: str) -> Iterator[Path]:

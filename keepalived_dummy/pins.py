@@ -140,6 +140,13 @@ def _source(instance: Instance, facts: Facts, own: frozenset[IPAddress]) -> IPAd
     return f"{name} has no {'IPv6 link-local' if six else 'IPv4'} address of its own now"
 
 
+def sources(document: Document, facts: Facts) -> dict[str, str]:
+    """By instance, the address that keepalived takes by itself, where that is known."""
+    own = vips(document)
+    found = ((one.name.text, _source(one, facts, own)) for one in document.model.instances)
+    return {name: str(source) for name, source in found if not isinstance(source, str)}
+
+
 def _is_link_local(text: str) -> bool:
     address = _address(text)
     return address is not None and address.is_link_local

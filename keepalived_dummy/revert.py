@@ -41,8 +41,10 @@ def run(path: Path, reload: bool, voice: Voice) -> int:
     live.must_be_root()
     ledger = Journal()
     with live.alone():
+        running = service.find()
+        live.reaches(path, running, reload)
         if reload:
-            live.reads(path, service.find())
+            live.reads(path, running)
         if not recovered(ledger, path, voice):
             return REFUSED
         host = Live(path, voice.say)

@@ -163,11 +163,14 @@ def _keepalived(seen: Observation, style: Style) -> Iterator[str]:
     state = f"running, pid {seen.keepalived.pid}" if running else "not running"
     fault = any(one.state == "FAULT" for one in seen.instances)
     colour = _BAD if not running else _WARN if fault else _GOOD
-    yield _head("keepalived.service", state, colour, style)
+    yield _head(seen.keepalived.unit or "keepalived", state, colour, style)
     for one in seen.instances:
         source = f", source {one.source}" if one.source else ", no pinned source"
         where = f"on {one.interface}" if one.interface else "without interface"
         yield from _row(one.state or "?", f"{one.name} {where}{source}")
+    for other in seen.keepalived.others:
+        unit = other.unit or "no unit"
+        yield from _row("another", f"pid {other.pid}, {unit}, reads {other.config}")
 
 
 def _problems(seen: Observation, style: Style) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import checks
 import host
-from checks import check, note
+from checks import check, edited, note
 from host import ADDRESS, CABLE, CONFS, DUMMY, LAN, NETWORKD, SECOND, UPLINK, VIP, run
 
 VIP6 = "2001:db8::10"
@@ -106,6 +106,8 @@ def holds_both() -> bool:
 def begin() -> None:
     """The healthy host, whatever a failed check left."""
     host.cable_up()
+    if host.is_active("firewalld.service"):
+        run("systemctl disable --now firewalld")
     OTHER.unlink(missing_ok=True)
     CONF.unlink(missing_ok=True)
     CONF.write_text("# all defaults\n")
@@ -258,6 +260,45 @@ def vip_left_behind() -> None:
     sees("vip-left-behind", "critical", f"{VIP} (VI_1) is on {DUMMY}, and keepalived does not run")
 
 
+@check(*edited("processes.py", "return NAME in names and", "return False and NAME in names and"))
+def another_keepalived_holds_it() -> None:
+    """keepalived as a unit of its own, with a file of its own: it is asked, nothing is to be deleted, adopt refuses."""
+    other = Path("/root/another.conf")
+    start = f"systemd-run --unit=another-keepalived keepalived --dont-fork --use-file={other}"
+    ends = ("systemctl stop another-keepalived", f"ip address del {VIP}/32 dev {DUMMY}")
+    with file(other, TEXT), undone(*ends):
+        run(f"systemctl stop keepalived; {start}")
+        host.wait_for("the other keepalived holds the VIPs", holds_both)
+        found = look()
+        for name, words in (
+            (
+                "vip-left-behind",
+                f"{VIP} (VI_1) is on {DUMMY}, and keepalived.service does not run; another",
+            ),
+            ("keepalived-not-running", "another keepalived runs"),
+        ):
+            assert all(one["severity"] == "warning" for one in found[name]), found[name]
+            assert any(words in one["what"] for one in found[name]), found[name]
+            mends = [one["mend"] for one in found[name]]
+            assert mends == [f"keepalived-dummy check --config {other}"] * len(mends), mends
+        # Asked, the other one says that it is MASTER, so nothing is left behind.
+        seen = look("--config", str(other))
+        assert list(seen) == ["keepalived-not-ordered"], seen
+        assert "another-keepalived.service is not" in seen["keepalived-not-ordered"][0]["what"]
+        ran = run(f"keepalived-dummy adopt --yes --config {other} 2>&1", check=False)
+        assert "not as keepalived.service" in ran, ran
+        # In another network namespace it holds nothing here, and adopt refuses for that.
+        run("systemctl stop another-keepalived; ip netns add hazards")
+        with undone("systemctl stop another-keepalived", "ip netns del hazards"):
+            for name in (UPLINK, DUMMY):
+                run(f"ip -n hazards link add {name} type dummy && ip -n hazards link set {name} up")
+            run(f"ip -n hazards address add {ADDRESS}/24 dev {UPLINK}")
+            run(start.replace("--unit", "-p NetworkNamespacePath=/run/netns/hazards --unit"))
+            time.sleep(1)
+            ran = run(f"keepalived-dummy adopt --yes --config {other} 2>&1", check=False)
+            assert "runs in another network namespace" in ran, ran
+
+
 @check(**without("vip", "elsewhere"))
 def vip_elsewhere() -> None:
     """Another host of the LAN has both VIPs; only a probe tells."""
@@ -339,6 +380,8 @@ def dummy_without_conf() -> None:
     with undone("ip link del hand0"):
         run("ip link add hand0 type dummy && ip link set hand0 up && udevadm settle")
         conf(f"{VIP}/32 dev {DUMMY}", f"{VIP}/32 dev hand0")
+        sees("dummy-without-conf", "critical", "hand0 holds VIPs")
+        run("ip link set hand0 arp on")
         sees("dummy-without-conf", "warning", "hand0 holds VIPs")
 
 
@@ -702,6 +745,22 @@ def firewall_drops_vips() -> None:
             run(one["mend"])
         assert look() == {}
         assert host.reachable(VIP) and host.reachable(VIP6), "a VIP is not reached yet"
+
+
+@check(*edited("findings/permit.py", 'chain.table == "firewalld"', "False"))
+def firewalld_changes_its_own_table() -> None:
+    """From firewalld 2.2 on nobody else can; before, what others put there is gone at its next reload."""
+    ends = ("firewall-cmd --permanent --zone=public --remove-protocol=vrrp",)
+    with undone(*ends, "systemctl stop firewalld"):
+        run("systemctl start firewalld")
+        run(f"firewall-cmd --zone=public --change-interface={UPLINK}")
+        sees("firewall-drops-vrrp", "critical", "nft: inet firewalld")
+        command = look()["firewall-drops-vrrp"][0]["mend"]
+        run(command)
+        run(f"firewall-cmd --reload; firewall-cmd --zone=public --change-interface={UPLINK}")
+        assert "firewall-drops-vrrp" not in look(), command
+        with seen_by_ipv6():
+            assert host.reachable(VIP) and host.reachable(VIP6), "a VIP is not reached"
 
 
 @check(**without("firewall", "neighbour_discovery"))

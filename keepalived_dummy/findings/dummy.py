@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
+from keepalived_dummy.interfaces import IFF_NOARP
+from keepalived_dummy.observed import Vip
 from keepalived_dummy.vrfs import vrf_of
 
 _APPLY = "keepalived-dummy apply"
@@ -107,16 +109,23 @@ def managed(facts: Facts) -> Iterator[Found]:
     "nobody makes it at the next boot, keeps it up, wires it, or keeps networkd from it",
 )
 def without_conf(facts: Facts) -> Iterator[Found]:
-    """VIPs on a dummy that somebody made by hand."""
+    """VIPs on a dummy that somebody made by hand, as the published recipe does."""
     ours = facts.ours
-    wheres: dict[str, str] = {}
+    found: dict[str, list[Vip]] = {}
     for vip in facts.seen.vips:
         link = facts.links.get(vip.device)
         if link and link.kind == "dummy" and vip.device not in ours and vip.certain:
-            wheres.setdefault(vip.device, vip.where)
-    for name, where in wheres.items():
+            found.setdefault(vip.device, []).append(vip)
+    for name, vips in found.items():
         mend = f"printf '[Interface]\\nName={name}\\n' > /etc/keepalived-dummy.d/{name}.conf && {_APPLY}"
-        yield Found(f"{name} holds VIPs, and no conf asks for it", mend, where)
+        what, severity = f"{name} holds VIPs, and no conf asks for it", None
+        if any(vip.family == 6 for vip in vips):
+            what += "; nobody answers for its IPv6 VIPs"
+            severity = Severity.CRITICAL
+        if facts.links[name].flags & IFF_NOARP:
+            what += "; it has ARP off (NOARP), so keepalived announces no failover"
+            severity = Severity.CRITICAL
+        yield Found(what, mend, vips[0].where, severity)
 
 
 @hazard(

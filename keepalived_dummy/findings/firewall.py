@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from keepalived_dummy.events import some
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
+from keepalived_dummy.findings.permit import Permit, command
 from keepalived_dummy.firewall import (
     Chain,
     Packet,
@@ -36,9 +37,7 @@ def neighbour_discovery(facts: Facts) -> Iterator[Found]:
             packet = _tracked(solicitation(one.name), facts)
             if chain := dropping(facts.chains, packet):
                 what = f"{_shown(chain)} drops neighbour solicitations from {one.name}"
-                types = "nd-neighbor-solicit, nd-neighbor-advert"
-                nft = f'iifname "{one.name}" icmpv6 type {{ {types} }} accept'
-                yield Found(what, _mend(chain, one.name, nft, "-p icmpv6"))
+                yield Found(what, command(chain, _discovery(one.name)))
 
 
 @hazard(
@@ -63,9 +62,7 @@ def vips(facts: Facts) -> Iterator[Found]:
             for number, addresses in lost.items():
                 chain = facts.chains[number]
                 what = f"{_shown(chain)} drops what comes in on {uplink.name} for {some(addresses)}"
-                layer = "ip" if family_ == 4 else "ip6"
-                nft = f'iifname "{uplink.name}" {layer} daddr {{ {", ".join(addresses)} }} accept'
-                yield Found(what, _mend(chain, uplink.name, nft, f"-d {','.join(addresses)}"))
+                yield Found(what, command(chain, _to(uplink.name, addresses, family_)))
 
 
 def _dropping(facts: Facts, uplink: str, vip: str) -> int | None:
@@ -97,8 +94,8 @@ def vrrp(facts: Facts) -> Iterator[Found]:
         if chain := dropping(facts.chains, packet):
             said.add(name)
             what = f"{_shown(chain)} drops VRRP that comes in on {name}"
-            mend = _mend(chain, name, f'iifname "{name}" meta l4proto vrrp accept', "-p vrrp")
-            yield Found(what, mend, one.name.where)
+            words = ("meta l4proto vrrp", "-p vrrp", "--add-protocol=vrrp")
+            yield Found(what, command(chain, Permit(name, *words, family(one))), one.name.where)
 
 
 @hazard("firewall-drops-arp", Severity.CRITICAL, "IPv4 VIPs are not answered for")
@@ -107,8 +104,8 @@ def arp(facts: Facts) -> Iterator[Found]:
     for one in facts.uplinks:
         if facts.carries(one.name, 4) and (chain := dropping(facts.chains, request(one.name))):
             what = f"{_shown(chain)} drops ARP requests that come in on {one.name}"
-            rule = f'iifname "{one.name}" arp operation {{ request, reply }} accept'
-            yield Found(what, _mend(chain, one.name, rule, ""))
+            rule = "arp operation { request, reply }"
+            yield Found(what, command(chain, Permit(one.name, rule, "", "")))
 
 
 def _tracked(packet: Packet, facts: Facts) -> Packet:
@@ -137,10 +134,16 @@ def _shown(chain: Chain) -> str:
     return f"{chain.tool}: {chain.family} {chain.table} {chain.name}"
 
 
-def _mend(chain: Chain, interface: str, rule: str, protocol: str) -> str:
-    if chain.tool != "nft":
-        table = "" if chain.table == "filter" else f"-t {chain.table} "
-        return f"{chain.tool} {table}-I {chain.name} -i {interface} {protocol} -j ACCEPT"
-    if chain.hook == "ingress":
-        rule = rule.partition(" ")[2].partition(" ")[2]  # its device is the chain's
-    return f"nft insert rule {chain.family} {chain.table} {chain.name} {rule}"
+def _discovery(dummy: str) -> Permit:
+    """All that comes in on a dummy came over the wire, so firewalld may trust it."""
+    types = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }"
+    words = (types, "-p icmpv6", f"--add-interface={dummy}")
+    return Permit(dummy, *words, family=6, zone="trusted")
+
+
+def _to(uplink: str, addresses: list[str], family_: int) -> Permit:
+    layer, name = ("ip", "ipv4") if family_ == 4 else ("ip6", "ipv6")
+    nft = f"{layer} daddr {{ {', '.join(addresses)} }}"
+    rules = (f'rule family="{name}" destination address="{one}" accept' for one in addresses)
+    options = " ".join(f"--add-rich-rule='{rule}'" for rule in rules)
+    return Permit(uplink, nft, f"-d {','.join(addresses)}", options, family_)

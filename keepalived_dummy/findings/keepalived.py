@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
+from keepalived_dummy.findings.who import another, ask_another
 from keepalived_dummy.keepalived import Instance
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.observed import is_link_local
 from keepalived_dummy.pins import family
+from keepalived_dummy.targets import IPAddress
 
 _ADOPT = "keepalived-dummy adopt"
 UNIT = "keepalived-dummy.service"
+_SERVICE = "keepalived.service"
 
 
 @hazard(
@@ -23,8 +26,9 @@ UNIT = "keepalived-dummy.service"
     "keepalived goes to FAULT, and its VIPs with it, in the moment in which networkd takes the uplink's address away",
 )
 def not_pinned(facts: Facts) -> Iterator[Found]:
-    """An instance with VIPs on a dummy, and neither mcast_src_ip nor unicast_src_ip."""
-    for one in _on_dummies(facts):
+    """An instance with VIPs on a dummy, whoever made it, and neither mcast_src_ip nor unicast_src_ip."""
+    others = {name for name, link in facts.links.items() if link.kind == "dummy"}
+    for one in _on_dummies(facts, others):
         if one.mcast_src_ip is None and one.unicast_src_ip is None:
             keyword = "unicast_src_ip" if one.unicast_peer else "mcast_src_ip"
             what = f"vrrp_instance {one.name.text} has no {keyword}"
@@ -53,9 +57,30 @@ def source_gone(facts: Facts) -> Iterator[Found]:
         except ValueError:
             continue  # keepalived itself complains of it
         if held and (source in moving or source not in facts.addresses):
-            is_what = "a VIP" if source in moving else "no address of this host"
-            what = f"{pinned.text}, the source of {one.name.text}, is {is_what}"
-            yield Found(what, _ADOPT, pinned.where)
+            yield Found(_gone(one, pinned.text, source in moving), _ADOPT, pinned.where)
+    yield from _source_gone_elsewhere(facts, moving)
+
+
+def _source_gone_elsewhere(facts: Facts, moving: frozenset[IPAddress]) -> Iterator[Found]:
+    """The same of instances whose VIPs are not on a dummy of ours."""
+    here = {one.name.text for one in _on_dummies(facts)}
+    for one in _with_vips(facts):
+        pinned = one.unicast_src_ip or one.mcast_src_ip
+        now = facts.sources.get(one.name.text)
+        if one.name.text in here or pinned is None or not pinned.certain or now is None:
+            continue
+        try:
+            source = ipaddress.ip_address(pinned.text)
+        except ValueError:
+            continue
+        if source in moving or source not in facts.addresses:
+            mend = f"write {now} in its place" + ("" if alone(one) else f", or: {_ADOPT}")
+            yield Found(_gone(one, pinned.text, source in moving), mend, pinned.where)
+
+
+def _gone(instance: Instance, source: str, is_vip: bool) -> str:
+    is_what = "a VIP" if is_vip else "no address of this host"
+    return f"{source}, the source of {instance.name.text}, is {is_what}"
 
 
 @hazard(
@@ -77,18 +102,33 @@ def old(facts: Facts) -> Iterator[Found]:
 )
 def not_ordered(facts: Facts) -> Iterator[Found]:
     """The drop-in of this package is masked, or the unit is another."""
-    if facts.after is not None and UNIT not in facts.after:
-        folder = "/etc/systemd/system/keepalived.service.d"
-        mend = f"remove what masks keepalived-dummy.conf in {folder}, and systemctl daemon-reload"
-        yield Found(f"keepalived.service is not ordered after {UNIT}", mend, "keepalived.service")
+    unit = facts.seen.keepalived.unit
+    if facts.after is None or UNIT in facts.after:
+        return
+    mend = f"remove what masks keepalived-dummy.conf in /etc/systemd/system/{unit}.d"
+    if unit != _SERVICE:
+        if not any(_on_dummies(facts)):
+            return
+        mend = f"write [Unit] Wants={UNIT} After={UNIT} into a file of /etc/systemd/system/{unit}.d"
+        if not unit.endswith(".service"):
+            mend = f"have what starts {unit} wait for {UNIT}"
+    mend += "" if unit.endswith(".scope") else ", and systemctl daemon-reload"
+    yield Found(f"{unit} is not ordered after {UNIT}", mend, unit)
 
 
 @hazard("keepalived-not-running", Severity.CRITICAL, "this host takes no VIP over")
 def not_running(facts: Facts) -> Iterator[Found]:
     """There are VIPs in keepalived.conf, and nobody to hold them."""
-    if facts.after is not None and not facts.seen.keepalived.pid and any(_on_dummies(facts)):
-        path = facts.seen.keepalived.config
-        yield Found("keepalived.service does not run", "systemctl start keepalived", path)
+    keepalived = facts.seen.keepalived
+    if facts.after is None or keepalived.pid or not any(_with_vips(facts)):
+        return
+    what = "keepalived.service does not run"
+    if keepalived.alone:
+        yield Found(what, "systemctl start keepalived", keepalived.config)
+        return
+    # To start a second one beside it, with the same VIPs perhaps, is no remedy.
+    what += f"; {another(keepalived)}"
+    yield Found(what, ask_another(keepalived), keepalived.config, Severity.WARNING)
 
 
 @hazard(
@@ -105,9 +145,13 @@ def in_fault(facts: Facts) -> Iterator[Found]:
             yield Found(f"vrrp_instance {one.name} is in FAULT", mend, one.where)
 
 
-def _on_dummies(facts: Facts) -> Iterator[Instance]:
-    """The instances with VIPs on dummies of ours."""
-    dummies = facts.ours
+def _with_vips(facts: Facts) -> Iterator[Instance]:
+    return (one for one in facts.document.model.instances if one.vips)
+
+
+def _on_dummies(facts: Facts, others: Collection[str] = ()) -> Iterator[Instance]:
+    """The instances with VIPs on dummies of ours, or on `others`."""
+    dummies = facts.ours.union(others)
     for one in facts.document.model.instances:
         devices = {vip.device.text for vip in one.vips if vip.device and vip.certain}
         if devices & dummies and not alone(one):

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
+from keepalived_dummy.findings.ways import ADOPT, way
+from keepalived_dummy.findings.who import another, ask_another, reloading
 from keepalived_dummy.observed import Vip
-
-_ADOPT = "keepalived-dummy adopt"
 
 
 @hazard(
@@ -18,16 +18,12 @@ _ADOPT = "keepalived-dummy adopt"
     "networkd takes it, or the address keepalived sends from, when it restarts or configures the interface anew",
 )
 def on_managed_interface(facts: Facts) -> Iterator[Found]:
-    """What this package is for. From networkd 257 on, KeepConfiguration= keeps it as well."""
-    dummies = facts.ours
-    vmac = _with_interface_of_their_own(facts)
+    """What this package is for. Other ways keep it as well, on some releases and with some settings."""
     for vip in facts.seen.vips:
-        network = facts.networks.get(vip.device)
-        if not vip.certain or vip.device in dummies or vip.instance in vmac:
-            continue
-        if network and network.managed and vip.device not in facts.kept:
-            what = f"{_shown(vip)} is on {vip.device}, which networkd manages"
-            yield Found(what, _ADOPT, vip.where)
+        one = way(vip, facts)
+        if one and one.severity is not None:
+            what = f"{_shown(vip)} is {one.what}" + (f": {one.lacks}" if one.lacks else "")
+            yield Found(what, one.mend, vip.where, one.severity)
 
 
 @hazard(
@@ -42,7 +38,7 @@ def prefix(facts: Facts) -> Iterator[Found]:
         longest = 32 if vip.family == 4 else 128
         if vip.device in dummies and vip.certain and vip.prefix < longest:
             what = f"{_shown(vip)} on {vip.device} has the prefix /{vip.prefix}"
-            yield Found(what, f"write /{longest}, or: {_ADOPT}", vip.where)
+            yield Found(what, f"write /{longest}, or: {ADOPT}", vip.where)
 
 
 @hazard(
@@ -100,27 +96,49 @@ def lost(facts: Facts) -> Iterator[Found]:
     passing=True,
 )
 def left_behind(facts: Facts) -> Iterator[Found]:
-    """The kernel has it, and keepalived does not say that it holds it."""
-    runs = facts.seen.keepalived.pid > 0
+    """The kernel has it, and keepalived does not say that it holds it.
+
+    To delete an address that a keepalived holds is an outage, so that is proposed only where surely none does.
+    """
+    keepalived = facts.seen.keepalived
     for vip in facts.seen.vips:
-        if not vip.held or not vip.certain:
+        why, mend = _left_behind(vip, facts) if vip.held and vip.certain else ("", "")
+        if not why:
             continue
-        mend = f"ip address del {vip.address}/{vip.prefix} dev {vip.device}"
-        if not vip.instance:
-            if _is_explained(vip, facts):
-                continue
-            why = "no vrrp_instance has it"
-            if runs:  # it may be of a keepalived.conf that was not read again yet
-                mend = f"systemctl reload keepalived; if that leaves it, {mend}"
-        elif not runs:
-            why = "keepalived does not run"
-        elif vip.due is False:
-            one = facts.seen.instance(vip.instance)
-            state = one.state if one and one.state else "not one it knows of"
-            why = f"to keepalived {vip.instance} is {state}"
-        else:
+        what = f"{_shown(vip)} is on {vip.device}, and {why}"
+        if keepalived.alone:
+            yield Found(what, mend, vip.where, Severity.WARNING if vip.due else None)
             continue
-        yield Found(f"{_shown(vip)} is on {vip.device}, and {why}", mend, vip.where)
+        what += f"; {another(keepalived)}, and may hold it: do not delete it"
+        yield Found(what, ask_another(keepalived), vip.where, Severity.WARNING)
+
+
+def _left_behind(vip: Vip, facts: Facts) -> tuple[str, str]:
+    """Why a VIP that is there is not keepalived's, and what to do where no other keepalived runs."""
+    delete = f"ip address del {vip.address}/{vip.prefix} dev {vip.device}"
+    reload = reloading(facts.seen.keepalived)
+    if not vip.instance:
+        return _of_no_instance(vip, facts, delete, reload)
+    if not facts.seen.keepalived.pid:
+        unit = "" if facts.seen.keepalived.alone else ".service"
+        return f"keepalived{unit} does not run", delete
+    if vip.due is not False:
+        return "", ""
+    one = facts.seen.instance(vip.instance)
+    if one and one.state:
+        return f"to keepalived {vip.instance} is {one.state}", delete
+    return f"to keepalived {vip.instance} is not one it knows of", reload
+
+
+def _of_no_instance(vip: Vip, facts: Facts, delete: str, reload: str) -> tuple[str, str]:
+    if _is_explained(vip, facts):
+        return "", ""
+    why, mend = "no vrrp_instance has it", delete
+    if facts.seen.keepalived.pid:
+        # It may be of a keepalived.conf that was not read again yet.
+        unsure = vip.due or not facts.seen.keepalived.told
+        mend = reload if unsure else f"{reload}; if that leaves it, {delete}"
+    return why, mend
 
 
 @hazard(

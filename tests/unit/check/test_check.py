@@ -13,7 +13,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from healthy import HEALTHY, facts
+from healthy import CONF, HEALTHY, facts, vip
 
 from keepalived_dummy import check, cli, evidence
 from keepalived_dummy.cli import main
@@ -25,6 +25,12 @@ from keepalived_dummy.observed import Unseen
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "docs/check.schema.json").read_text())
 UNSEEN = (Unseen("the firewall", "only root may see it"),)
 OLD, DOWN = facts(keepalived=(1, 3, 9)), facts(dummy_up=False)
+KEPT = facts(  # in another way
+    conf=CONF.replace("dev keepalived0", "dev ens3"),
+    seen_vips=(vip(device="ens3"),),
+    kept={"ens3": "yes"},
+    systemd=257,
+)
 FAULT = facts(instance_state="FAULT")
 
 
@@ -39,7 +45,9 @@ CASES = [
     (unseen(HEALTHY), 3, "unknown"),
     (unseen(OLD), 1, "warning"),
     (unseen(DOWN), 2, "critical"),
+    (KEPT, 0, "ok"),
 ]
+SEVERAL = dataclasses.replace(KEPT, keepalived=(1, 3, 9))
 
 
 @pytest.mark.parametrize(("given", "exit_status", "word"), CASES)
@@ -147,7 +155,7 @@ def test_a_name_does_not_steer_the_terminal() -> None:
 def strict() -> Any:
     """The schema without keys that it does not name."""
     made = copy.deepcopy(SCHEMA)
-    nodes = [made, *(made["properties"][key]["items"] for key in ("findings", "unseen"))]
+    nodes = [made, *(made["properties"][key]["items"] for key in ("findings", "unseen", "ways"))]
     for node in nodes:
         assert sorted(node["required"]) == sorted(node["properties"])
         node["additionalProperties"] = False
@@ -156,7 +164,7 @@ def strict() -> Any:
 
 @pytest.mark.parametrize("given", [case[0] for case in CASES])
 def test_what_is_shown_is_what_the_schema_says(given: Facts) -> None:
-    shown = json.loads(json.dumps(check.shown(judge(given), given.unseen)))
+    shown = json.loads(json.dumps(check.shown(judge(given), given)))
     jsonschema.validate(shown, strict())
 
 
@@ -169,12 +177,15 @@ def test_what_is_shown_is_what_the_schema_says(given: Facts) -> None:
         ("findings",),
         ("findings", 0),
         ("unseen", 0),
+        ("ways",),
+        ("ways", 0),
+        *(("ways", 0, key) for key in ("what", "lacks")),
         *(("findings", 0, key) for key in ("name", "severity", "what", "where", "why", "mend")),
         *(("unseen", 0, key) for key in ("what", "why")),
     ],
 )
 def test_another_type_in_any_place_is_against_the_schema(path: tuple[Any, ...]) -> None:
-    shown = json.loads(json.dumps(check.shown(judge(DOWN), UNSEEN)))
+    shown = json.loads(json.dumps(check.shown(judge(SEVERAL), unseen(SEVERAL))))
     node = shown
     for key in path[:-1]:
         node = node[key]

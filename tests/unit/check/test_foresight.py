@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from healthy import CONF, VIP4, facts, link
 
-from keepalived_dummy import adopt, evidence, foresight, links, observe, service, sysctls
+from keepalived_dummy import adopt, evidence, foresight, links, listeners, observe, service, sysctls
 from keepalived_dummy.adopt import Options, Voice
 from keepalived_dummy.facts import Facts, Front
 from keepalived_dummy.interfaces import IFF_UP
 from keepalived_dummy.keepalived import CONFIG
+from keepalived_dummy.listeners import Listener
 from keepalived_dummy.observe import Intent
 from keepalived_dummy.observed import Unseen
 from keepalived_dummy.rewrite import Rewrite, Vip
@@ -188,6 +189,29 @@ def test_in_a_chroot_the_network_is_not_this_systems(
     said = Said()
     assert adopt._show(Options(), said.voice, rewrite(MOVES)) == adopt.TO_DO
     assert (said.wrong, host) == ([], [])
+
+
+def test_adopt_says_who_listens_by_the_name_of_the_uplink(
+    given: Given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(adopt, "ROOT", tmp_path)
+    monkeypatch.setattr(service, "find", lambda: Service(7, True))
+    given(GOOD, GOOD)
+    dns = Listener("dnsmasq", "udp", "192.0.2.10", "53")
+    asked: list[object] = []
+
+    def read(addresses: object) -> frozenset[Listener]:
+        asked.append(addresses)
+        return frozenset((dns,))
+
+    monkeypatch.setattr(listeners, "read", read)
+    said = Said()
+    assert adopt._show(Options(), said.voice, rewrite(MOVES, STAYS)) == adopt.TO_DO
+    assert said.lines[0].startswith("bound to VIPs that move: dnsmasq (udp 192.0.2.10:53)")
+    assert asked == [{"192.0.2.10"}]
+    monkeypatch.setattr(service, "find", lambda: Service(0, False))
+    assert adopt._show(Options(), Said().voice, rewrite(MOVES)) == adopt.TO_DO
+    assert len(asked) == 1  # in a chroot the sockets are not this system's
 
 
 def test_adopt_says_that_it_could_not_look(host: list[Intent | None], given: Given) -> None:

@@ -82,15 +82,20 @@ def test_network_manager(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "kept"),
     [
-        (["[Network]\nKeepConfiguration=yes\n"], True),
-        (["[Network]\nKeepConfiguration=static\n"], True),
-        (["[Network]\nKeepConfiguration=dhcp\n"], False),
-        (["[Network]\nKeepConfiguration=yes\n", "[Network]\nKeepConfiguration=no\n"], False),
-        (["[Link]\nKeepConfiguration=yes\n"], False),
-        ([], False),
+        (["[Network]\nKeepConfiguration=yes\n"], "yes"),
+        (["[Network]\nKeepConfiguration=true\n"], "yes"),
+        (["[Network]\nKeepConfiguration=static\n"], "static"),
+        (["[Network]\nKeepConfiguration=dhcp\n"], ""),
+        (["[Network]\nKeepConfiguration=yes\n", "[Network]\nKeepConfiguration=no\n"], ""),
+        (["[Link]\nKeepConfiguration=yes\n"], ""),
+        (["[DHCP]\nCriticalConnection=true\n"], "yes"),  # netplan 0.106
+        (["[DHCPv4]\nCriticalConnection=no\n"], ""),
+        (["[DHCP]\nCriticalConnection=true\n[Network]\nKeepConfiguration=static\n"], "static"),
+        (["[DHCP]\nCriticalConnection=true\n", "[Network]\nKeepConfiguration=no\n"], ""),
+        ([], ""),
     ],
 )
-def test_keeps(texts: list[str], kept: bool, tmp_path: Path) -> None:
+def test_keeps(texts: list[str], kept: str, tmp_path: Path) -> None:
     paths = [write(tmp_path, f"{n}.network", text) for n, text in enumerate(texts)]
     assert others.keeps(paths) == kept
 
@@ -136,6 +141,18 @@ def test_a_closed_folder_is_named_and_the_rest_looked_at(monkeypatch: pytest.Mon
     assert (looking.netdevs(), looking.netplan(), looking.network_manager()) == ((), (), ())
     whats = [one.what.partition(" ")[0] for one in looking.unseen]
     assert whats == ["networkd's", "netplan's", "NetworkManager's"]
+
+
+def test_the_elements_of_named_sets_are_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set of some 100,000 networks is not unusual, and takes nft seconds and hundreds of megabytes."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(evidence, "_said", lambda *command: asked.append(command))
+    sources: Any = None
+    evidence._Looking(sources, SEEN).chains()
+    assert [one for one in asked if one[0] == "nft"] == [
+        ("nft", "--json", "--terse", "list", "ruleset")
+    ]
 
 
 def test_both_iptables_of_the_kernel_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

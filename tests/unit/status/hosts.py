@@ -15,7 +15,7 @@ from keepalived_dummy.errors import Problem
 from keepalived_dummy.interfaces import Address, Link
 from keepalived_dummy.keepalived import CONFIG, Memory, read_from
 from keepalived_dummy.links import Host
-from keepalived_dummy.observed import Network, Unseen
+from keepalived_dummy.observed import Keepalived, Network, Running, Unseen
 from keepalived_dummy.routes import Key, Route
 from keepalived_dummy.service import InstanceState
 
@@ -115,6 +115,7 @@ class Made:
         default_factory=lambda: {"VI_1": InstanceState(2, 4)}
     )
     readable: bool = True
+    others: tuple[Running, ...] = ()
     problems: tuple[Problem, ...] = ()
     unseen: tuple[Unseen, ...] = ()
 
@@ -149,9 +150,8 @@ def sources(made: Made) -> Sources:
         frozenset(made.members),
         made.report,
         made.daemon,
-        made.keepalived,
+        Keepalived(made.keepalived, str(CONFIG), made.readable, False, others=made.others),
         made.states,
-        made.readable,
         made.unseen,
     )
 
@@ -201,6 +201,7 @@ HOSTS = {
         ),
         report=report(way_out=[way(in_use=2, since=NOW - 75, times=4)]),
         members=(),
+        others=(Running(811, "docker-0123.scope", "/etc/keepalived/keepalived.conf", False),),
     ),
     "broken": dataclasses.replace(
         BASE,
