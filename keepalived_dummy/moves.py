@@ -73,8 +73,7 @@ def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> 
     elif any(option.keyword.text == "use_vmac" for option in vip.options):
         found.notes.append(f"{vip.where}: {vip.address} has use_vmac: left alone")
     elif device is not None and device.certain and vip.certain and device.text in known.dummies:
-        # of an empty prefix length keepalived makes /0
-        if vip.prefix not in (None, longest(vip)) or vip.statement.words[0].text.endswith("/"):
+        if vip.prefix not in (None, longest(vip)):
             if wrong := _unsure(vip, device):
                 found.refused.append(Problem(*_place(vip), wrong))
             else:
@@ -145,8 +144,9 @@ def _unsure(vip: Address, device: Word | None) -> str:
     if not vip.literal:
         origin = next(word.origin for word in vip.statement.words if word.origin)
         return f"{vip.address}: the line does not stand there so ({origin}); {by_hand}"
-    if "/" in vip.statement.words[0].text and vip.prefix is None:
-        return f"{vip.statement.words[0].text!a} has no prefix length; {by_hand}"
+    if vip.mistaken:
+        made = longest(vip) if vip.prefix is None else vip.prefix
+        return f"keepalived makes /{made} of {vip.statement.words[0].text!a}; {by_hand}"
     return ""
 
 

@@ -16,11 +16,10 @@ from typing import NamedTuple
 from keepalived_dummy.edits import Contents, Edit, lines
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived import Document, Instance, Statement, Word
-from keepalived_dummy.keepalived.model import address as read_address
+from keepalived_dummy.keepalived.model import endpoint
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.targets import Facts, IPAddress
 
-_SOURCES = frozenset(("mcast_src_ip", "unicast_src_ip", "mcast_dst_ip"))
 _FIXED = frozenset(("interface", "state", "virtual_router_id", "priority", "advert_int"))
 
 
@@ -87,31 +86,10 @@ def _wanted(
     return _Want(keyword, _source(instance, facts, own), pinned)
 
 
-def family(instance: Instance) -> int:
-    """4 or 6: what VRRP itself runs over. keepalived goes by the first line that it takes and that says it."""
-    found = (one for child in instance.statement.children for one in _families(child))
-    return next(found, 4)
-
-
-def _families(setting: Statement) -> Iterator[int]:
-    """4 or 6, for each address of a setting by which keepalived goes; none for one that it skips."""
-    if setting.keyword == "native_ipv6":
-        yield 6
-    elif setting.keyword == "virtual_ipaddress":
-        vips = (read_address(line) for line in setting.children if line.words)
-        yield from (vip.family for vip in vips if vip.valid)
-    elif setting.keyword in _SOURCES or setting.keyword == "unicast_peer":
-        words = [line.words[0] for line in setting.children if line.words] or setting.words[1:2]
-        found = (_address(word.text) for word in words)
-        yield from (one.version for one in found if one is not None)
-
-
 def _address(text: str) -> IPAddress | None:
     """None: none, so keepalived skips it."""
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
+    address = endpoint(text)
+    return ipaddress.ip_address(address) if address else None
 
 
 def _is_present(text: str, present: set[IPAddress]) -> bool:
@@ -129,7 +107,7 @@ def _source(instance: Instance, facts: Facts, own: frozenset[IPAddress]) -> IPAd
     name = instance.interface.text
     if name not in facts:
         return f"{name} is not there"
-    six = family(instance) == 6
+    six = instance.family == 6
     if six and any(not _is_link_local(peer.text) for peer in instance.unicast_peers):
         return "which IPv6 address its unicast peers expect is not known"
     for address in facts[name].addresses:

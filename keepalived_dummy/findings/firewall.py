@@ -20,7 +20,6 @@ from keepalived_dummy.firewall import (
     solicitation,
 )
 from keepalived_dummy.keepalived import Instance
-from keepalived_dummy.pins import family
 
 
 @hazard(
@@ -90,7 +89,7 @@ def vrrp(facts: Facts) -> Iterator[Found]:
         if name not in facts.links or name in said:
             continue
         unicast = bool(one.unicast_peer or one.unicast_peers)
-        packet = advertisement(name, family(one), unicast)
+        packet = advertisement(name, one.family, unicast)
         if _has_another_group(one, facts):
             packet = _without(packet, "ip daddr", "ip6 daddr")
         packet = _tracked(packet, facts)

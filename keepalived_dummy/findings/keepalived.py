@@ -11,7 +11,6 @@ from keepalived_dummy.findings.hazard import Found, Severity, hazard
 from keepalived_dummy.keepalived import Instance
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.observed import is_link_local
-from keepalived_dummy.pins import family
 
 _ADOPT = "keepalived-dummy adopt"
 UNIT = "keepalived-dummy.service"
@@ -47,7 +46,7 @@ def source_gone(facts: Facts) -> Iterator[Found]:
         if uplink is None or not uplink.index:
             continue
         near = tuple(filter(is_link_local, uplink.addresses))
-        held = near if is_link_local(pinned.text) else uplink.usable(family(one))
+        held = near if is_link_local(pinned.text) else uplink.usable(one.family)
         try:
             source = ipaddress.ip_address(pinned.text)
         except ValueError:
