@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 from keepalived_dummy.keepalived import Instance
+from keepalived_dummy.keepalived.model import endpoint
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.observed import is_link_local
 
@@ -45,15 +46,15 @@ def source_gone(facts: Facts) -> Iterator[Found]:
         uplink = facts.seen.uplink(one.interface.text)
         if uplink is None or not uplink.index:
             continue
-        near = tuple(filter(is_link_local, uplink.addresses))
-        held = near if is_link_local(pinned.text) else uplink.usable(one.family)
-        try:
-            source = ipaddress.ip_address(pinned.text)
-        except ValueError:
+        address = endpoint(pinned.text)
+        if not address:
             continue  # keepalived itself complains of it
+        near = tuple(filter(is_link_local, uplink.addresses))
+        held = near if is_link_local(address) else uplink.usable(one.family)
+        source = ipaddress.ip_address(address)
         if held and (source in moving or source not in facts.addresses):
             is_what = "a VIP" if source in moving else "no address of this host"
-            what = f"{pinned.text}, the source of {one.name.text}, is {is_what}"
+            what = f"{address}, the source of {one.name.text}, is {is_what}"
             yield Found(what, _ADOPT, pinned.where)
 
 
