@@ -15,8 +15,6 @@ from keepalived_dummy.targets import Facts, IPAddress, Moving, Targets
 
 _LOST = {
     "label": "stays, but the interface it speaks of no longer bears the address",
-    "brd": "stays, and has no meaning with /32",
-    "broadcast": "stays, and has no meaning with /32",
     "scope": "stays, and holds on the dummy now",
 }
 DUMMY = "DUMMY"  # in a refusal: to be replaced by the name of the dummy
@@ -73,11 +71,12 @@ def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> 
     elif any(option.keyword.text == "use_vmac" for option in vip.options):
         found.notes.append(f"{vip.where}: {vip.address} has use_vmac: left alone")
     elif device is not None and device.certain and vip.certain and device.text in known.dummies:
-        if vip.prefix not in (None, longest(vip)):
+        if vip.prefix not in (None, longest(vip)) or broadcast(vip):
             if wrong := _unsure(vip, device):
                 found.refused.append(Problem(*_place(vip), wrong))
             else:
                 found.moving.append((instance, vip, device.text))
+                found.notes += _left_over(vip, device.text)
                 found.notes += _deprecated(vip)
     elif device is not None and device.certain and _is_no_uplink(device.text, known.facts):
         what = "no uplink: a dummy of others, or no Ethernet interface"
@@ -94,8 +93,8 @@ def _lost(instance: Instance, vip: Address, device: str) -> Iterator[str]:
     """What can't be kept."""
     for keyword, value in vip.options:
         said = f"{keyword.text} {value.text if value else ''}"
-        if _is_derived(keyword, value):
-            yield f"{vip.where}: {vip.address}: {said} goes, with /32 there is no broadcast address"
+        if _is_broadcast(keyword, value):
+            yield f"{vip.where}: {vip.address}: {said} is taken out: {_why_out(value)}"
         elif keyword.text in _LOST and said != "scope global":
             yield f"{vip.where}: {vip.address}: {said} {_LOST[keyword.text]}"
     tracked = {line.words[0].text for line in instance.track_interface}
@@ -118,9 +117,39 @@ def _deprecated(vip: Address) -> Iterator[str]:
         )
 
 
-def _is_derived(keyword: Word, value: Word | None) -> bool:
-    """A broadcast address by the prefix length, for which keepalived refuses /32 (alloc_ipaddress())."""
-    return keyword.text in ("brd", "broadcast") and value is not None and value.text in ("+", "-")
+def _is_broadcast(keyword: Word, value: Word | None) -> bool:
+    return keyword.text in ("brd", "broadcast") and value is not None
+
+
+def broadcast(vip: Address) -> str:
+    """The broadcast address that a line gives; empty where it gives none, or one by the prefix length (+ and -).
+
+    Of that keepalived makes none with /32 (alloc_ipaddress()).
+    """
+    found = (o.value.text for o in vip.options if _is_broadcast(*o) and o.value is not None)
+    return next((text for text in found if text not in ("+", "-")), "") if vip.family == 4 else ""
+
+
+def _why_out(value: Word | None) -> str:
+    if value is not None and value.text in ("+", "-"):
+        return "with /32 there is no broadcast address"
+    return "on the dummy it would take what this host broadcasts there"
+
+
+def clearing(vip: Address, device: str) -> str:
+    """The command that removes the kernel's route to the broadcast address of a VIP that is on its device already.
+
+    keepalived leaves a VIP that it holds as it is when only this changes.
+    """
+    return f"ip route del broadcast {broadcast(vip)} dev {device} src {vip.address} table local"
+
+
+def _left_over(vip: Address, device: str) -> Iterator[str]:
+    if text := broadcast(vip):
+        yield (
+            f"{vip.where}: {vip.address}: brd {text} is taken out: {_why_out(None)}; where the VIP is held"
+            f" now, the kernel keeps it until the next failover, or: {clearing(vip, device)}"
+        )
 
 
 def _is_no_uplink(device: str, facts: Facts) -> bool:
@@ -216,7 +245,7 @@ def rewrite(contents: Contents, moving: Moving, targets: Targets) -> Iterator[Ed
         yield _replace(first, b'"%s"' % whole if raw.startswith(b'"') else whole)
         name = targets.names.get(device, device).encode()
         for keyword, value in vip.options:
-            if value is not None and _is_derived(keyword, value):
+            if value is not None and _is_broadcast(keyword, value):
                 yield _take_out(words, keyword, value)
         if vip.device is not None:
             yield _replace(vip.device, name)

@@ -215,6 +215,22 @@ def vip_prefix() -> None:
     sees("vip-prefix", "warning", "/24")
 
 
+@check(**without("vip", "broadcast_on_dummy"))
+def vip_broadcast() -> None:
+    """Its commands, one of them by hand, leave the kernel without the route."""
+    broadcast = "192.0.2.255"
+    conf(f"{VIP}/32 dev {DUMMY}", f"{VIP}/32 brd {broadcast} dev {DUMMY}", False)
+    run("systemctl restart keepalived")
+    host.wait_for("the VIPs are there", holds_both)
+    alone("vip-broadcast", "warning", f"{VIP} (VI_1) on {DUMMY} has brd {broadcast}")
+    show = f"ip route show table local dev {DUMMY} type broadcast"
+    assert run(show), "the kernel has no such route"
+    host.write(KEEPALIVED, TEXT)
+    run("systemctl reload keepalived")
+    run(f"ip route del broadcast {broadcast} dev {DUMMY} src {VIP} table local")
+    assert not run(show)
+
+
 @check(**without("vip", "not_tracked"))
 def vip_not_tracked() -> None:
     conf(f"{VIP}/32 dev {DUMMY}", f"{VIP}/32 dev {DUMMY} no_track")

@@ -124,6 +124,16 @@ FOUND: list[tuple[str, Facts, str]] = [
     ("vip-prefix", facts(seen_vips=(vip(prefix=24),)), "/24"),
     ("vip-prefix", facts(seen_vips=(vip(VIP6, prefix=64),)), "/64"),
     (
+        "vip-broadcast",
+        facts(conf=CONF.replace("192.0.2.10/32", "192.0.2.10/32 brd 192.0.2.255")),
+        "192.0.2.10 (VI_1) on keepalived0 has brd 192.0.2.255",
+    ),
+    (
+        "vip-broadcast",
+        facts(conf=CONF.replace("192.0.2.10/32", "192.0.2.10 broadcast 192.0.2.127")),
+        "192.0.2.10 (VI_1) on keepalived0 has brd 192.0.2.127",
+    ),
+    (
         "vip-not-tracked",
         facts(conf=CONF.replace("dev keepalived0\n  }\n  v", "dev keepalived0 no_track\n  }\n  v")),
         "192.0.2.10 (VI_1) on keepalived0 has no_track",
@@ -354,6 +364,14 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ("vip-on-managed-interface", facts(seen_vips=(vip(device="ens3", certain=False),))),
     ("vip-on-managed-interface", facts(seen_vips=(vip(device="eth9"),))),
     ("vip-prefix", facts(seen_vips=(vip(device="ens3", prefix=24),))),
+    ("vip-broadcast", facts(conf=CONF.replace("10/32", "10/32 brd +"))),
+    ("vip-broadcast", facts(conf=CONF.replace("10/32", "10/32 brd 192.0.2"))),  # no VIP
+    ("vip-broadcast", facts(conf=CONF.replace("::10/128", "::10/128 brd 192.0.2.255"))),
+    ("vip-broadcast", facts(conf=CONF.replace("192.0.2.10/32", "@a 192.0.2.10 brd 192.0.2.255"))),
+    (
+        "vip-broadcast",
+        facts(conf=CONF.replace("10/32 dev keepalived0", "10/24 brd 192.0.2.255 dev ens3")),
+    ),
     ("vip-device-missing", facts(dummy_index=0, links={})),
     ("vip-lost", facts(seen_vips=(vip(held=False, due=None),))),
     ("vip-lost", facts(seen_vips=(vip(held=False, due=False),))),
