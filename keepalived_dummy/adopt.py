@@ -164,7 +164,10 @@ def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done
     outcome = transaction.run(ledger, host, what)
     if outcome.done:
         places = sorted({vip.after for vip in moved})
-        voice.say(f"adopted: {len(moved)} addresses on {', '.join(places) or 'no other interface'}")
+        what_moved = (
+            f"{len(moved)} addresses on {', '.join(places)}" if moved else "no address moved"
+        )
+        voice.say(f"adopted: {what_moved}")
         voice.say(_of_reload(options, host, outcome.shown))
     return tell(voice, outcome)
 

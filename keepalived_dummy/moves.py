@@ -55,6 +55,19 @@ def find(document: Document, config: Config, facts: Facts) -> Found:
     return found
 
 
+def served(document: Document, config: Config, moving: Moving) -> frozenset[str]:
+    """The names of the instances that have a VIP on a dummy of ours once those of `moving` have moved."""
+    dummies = {dummy.name for dummy in config.dummies}
+    moved = {instance.name.text for instance, _, _ in moving}
+    there = {
+        instance.name.text
+        for instance in document.model.instances
+        for vip in instance.vips
+        if vip.device is not None and vip.device.text in dummies and (vip.valid or not vip.certain)
+    }
+    return frozenset(moved | there)
+
+
 @dataclass(frozen=True)
 class _Known:
     """What a line is judged by: our dummies, all VIPs, the host."""

@@ -68,7 +68,8 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
         replace(p, message=p.message.replace(f"dev {moves.DUMMY}", f"dev {name}"))
         for p in found.refused
     ]
-    for one in pins.pin(document, contents, facts) if wish.pin else ():
+    served = moves.served(document, config, found.moving)
+    for one in pins.pin(document, contents, facts, served) if wish.pin else ():
         if isinstance(one, Problem):
             refused.append(one)
         else:
