@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from keepalived_dummy import foreign, moves, pins, targets
 from keepalived_dummy.config import DEFAULT_NAME, Config
 from keepalived_dummy.edits import Clash, Edit, edit, lines
-from keepalived_dummy.errors import Problem
+from keepalived_dummy.errors import Problem, UserError
 from keepalived_dummy.keepalived import Address, Document, Instance, Statement, read_from
 from keepalived_dummy.keepalived.includes import Files
 from keepalived_dummy.keepalived.tokens import LONGEST
@@ -55,7 +55,11 @@ class Wish:
 
 
 def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish: Wish) -> Rewrite:
-    """Plan the edits. Raises UserError where the dummy that was asked for does not do."""
+    """Plan the edits.
+
+    Raises UserError where the dummy that was asked for does not do, or keepalived runs in another network namespace.
+    """
+    elsewhere = list(_elsewhere(document))
     found = moves.find(document, config, facts)
     if wish.dummy is None:
         chosen = targets.choose(document, config, facts, found.moving)
@@ -68,6 +72,7 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
         replace(p, message=p.message.replace(f"dev {moves.DUMMY}", f"dev {name}"))
         for p in found.refused
     ]
+    refused += elsewhere
     served = moves.served(document, config, found.moving)
     for one in pins.pin(document, contents, facts, served) if wish.pin else ():
         if isinstance(one, Problem):
@@ -88,6 +93,25 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
     confs = chosen.confs if used else {}
     before = {path: there[path] for path in after}
     return Rewrite(before, after, confs, vips, _once(notes), tuple(sorted(set(refused))))
+
+
+def _elsewhere(document: Document) -> Iterator[Problem]:
+    """A network namespace of keepalived's own that is not certain. Raises UserError where it is."""
+    word = document.model.net_namespace
+    if word is None:
+        return
+    if word.certain:
+        raise UserError(
+            f"{word.where}: keepalived runs in the network namespace {word.text}, where networkd does not"
+            " configure interfaces and this package makes none",
+            "take net_namespace out to have the VIPs on a dummy of this host",
+        )
+    yield Problem(
+        word.path,
+        word.line,
+        f"keepalived may run in the network namespace {word.text} ({word.origin}), where this package"
+        " makes no dummy",
+    )
 
 
 def _without(edits: list[Edit], real: Mapping[str, str], refused: list[Problem]) -> list[Edit]:

@@ -411,6 +411,13 @@ def keepalived_not_ordered() -> None:
         sees("keepalived-not-ordered", "warning", "is not ordered after keepalived-dummy.service")
 
 
+@check(**without("keepalived", "in_namespace"))
+def keepalived_in_namespace() -> None:
+    """It goes by that at its next start, so it is not reloaded."""
+    conf("global_defs {", "net_namespace lb\nglobal_defs {", False)
+    alone("keepalived-in-namespace", "critical", "keepalived runs in the network namespace lb")
+
+
 @check(**without("keepalived", "not_running"))
 def keepalived_not_running() -> None:
     run("systemctl stop keepalived")

@@ -83,6 +83,25 @@ def not_ordered(facts: Facts) -> Iterator[Found]:
         yield Found(f"keepalived.service is not ordered after {UNIT}", mend, "keepalived.service")
 
 
+@hazard(
+    "keepalived-in-namespace",
+    Severity.CRITICAL,
+    "the dummies and the uplinks that are looked at here are not those that keepalived has, and it does not find a dummy",
+)
+def in_namespace(facts: Facts) -> Iterator[Found]:
+    """net_namespace: keepalived starts in a network namespace of its own. Without a VIP on a dummy nothing is lost."""
+    word = facts.document.model.net_namespace
+    if word is not None:
+        what = "keepalived runs" if word.certain else "keepalived may run"
+        critical = word.certain and any(_on_dummies(facts))
+        yield Found(
+            f"{what} in the network namespace {word.text}",
+            f"take net_namespace out of {word.where}, and systemctl restart keepalived",
+            word.where,
+            None if critical else Severity.WARNING,
+        )
+
+
 @hazard("keepalived-not-running", Severity.CRITICAL, "this host takes no VIP over")
 def not_running(facts: Facts) -> Iterator[Found]:
     """There are VIPs in keepalived.conf, and nobody to hold them."""

@@ -142,7 +142,10 @@ class SyncGroup:
 
 @dataclass(frozen=True)
 class Model:
-    """All of a configuration that matters to a dummy."""
+    """All of a configuration that matters to a dummy.
+
+    `net_namespace`: the name of the network namespace in which keepalived runs. Of several the first one counts.
+    """
 
     instances: tuple[Instance, ...] = ()
     sync_groups: tuple[SyncGroup, ...] = ()
@@ -151,6 +154,7 @@ class Model:
     static_rules: tuple[Statement, ...] = ()
     dynamic_interfaces: Word | None = None
     vrrp_version: Word | None = None
+    net_namespace: Word | None = None
 
 
 def _is_address(text: str, family: int) -> bool:
@@ -203,6 +207,7 @@ def model(statements: tuple[Statement, ...], problems: list[Problem]) -> Model:
         tuple(_lines(root, "static_rules")),
         _last(_global_defs(root), "dynamic_interfaces", 0),
         _last(_global_defs(root), "vrrp_version", 1),
+        next((s.words[1] for s in root.find("net_namespace") if len(s.words) > 1), None),
     )
 
 

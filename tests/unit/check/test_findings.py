@@ -200,6 +200,16 @@ FOUND: list[tuple[str, Facts, str]] = [
     ),
     ("keepalived-old", facts(keepalived=(1, 3, 9)), "keepalived is 1.3.9"),
     ("keepalived-not-ordered", facts(after=frozenset(("network.target",))), "not ordered after"),
+    (
+        "keepalived-in-namespace",
+        facts(conf="net_namespace lb\nnet_namespace lc\n" + CONF),
+        "keepalived runs in the network namespace lb",
+    ),
+    (
+        "keepalived-in-namespace",
+        facts(conf="@a net_namespace lb\n" + CONF),
+        "keepalived may run in the network namespace lb",
+    ),
     ("keepalived-not-running", facts(seen_keepalived=DOWN, seen_vips=()), "does not run"),
     ("instance-in-fault", facts(instance_state="FAULT"), "VI_1 is in FAULT"),
     ("uplink-missing", facts(uplink_index=0), "ens3, the uplink of keepalived0, is not there"),
@@ -416,6 +426,8 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ("keepalived-old", facts(keepalived=(2, 0, 0))),
     ("keepalived-old", facts(keepalived=None)),
     ("keepalived-not-ordered", facts(after=None)),
+    ("keepalived-in-namespace", facts(conf="net_namespace\nnet_namespace_ipvs lb\n" + CONF)),
+    ("keepalived-in-namespace", facts(conf="global_defs {\nnet_namespace lb\n}\n" + CONF)),
     ("keepalived-not-running", facts(seen_keepalived=DOWN, after=None)),
     ("keepalived-not-running", facts(seen_keepalived=DOWN, conf="# none\n")),
     ("uplink-without-address", facts(uplink_addresses=(), seen_vips=())),
@@ -539,6 +551,20 @@ def test_the_way_out_in_use_makes_it_a_warning() -> None:
     ways = (WayOut(4, 2, 2, NOW, 1, 0.0),)
     found = judge(facts(uplink_addresses=("fe80::2/64",), uplink_ways=ways))
     assert [(one.name, one.severity) for one in found] == [("uplink-without-address", WARNING)]
+
+
+@pytest.mark.parametrize(
+    ("conf", "severity"),
+    [
+        (f"net_namespace lb\n{CONF}", CRITICAL),
+        (f"@a net_namespace lb\n{CONF}", WARNING),
+        ("net_namespace lb\n", WARNING),
+        ("net_namespace lb\n" + CONF.replace("keepalived0", "ens3"), WARNING),
+    ],
+)
+def test_another_namespace_is_critical_with_a_vip_on_a_dummy(conf: str, severity: Severity) -> None:
+    (found,) = (one for one in judge(facts(conf=conf)) if one.name == "keepalived-in-namespace")
+    assert (found.severity, found.where) == (severity, "/etc/keepalived/keepalived.conf:1")
 
 
 def test_a_hazard_has_the_place_in_its_file() -> None:
