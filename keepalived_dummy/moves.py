@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from keepalived_dummy.config import Config
@@ -43,7 +43,8 @@ def vips(document: Document) -> frozenset[IPAddress]:
 def find(document: Document, config: Config, facts: Facts) -> Found:
     """The VIPs that are not on a dummy of ours, or on one with a prefix too short."""
     found = Found()
-    known = _Known(frozenset(d.name for d in config.dummies), vips(document), facts)
+    dummies = frozenset(d.name for d in config.dummies)
+    known = _Known(dummies, vips(document), facts, dict(_made(document)))
     for instance in document.model.instances:
         if word := alone(instance):
             found.notes.append(
@@ -70,11 +71,27 @@ def served(document: Document, config: Config, moving: Moving) -> frozenset[str]
 
 @dataclass(frozen=True)
 class _Known:
-    """What a line is judged by: our dummies, all VIPs, the host."""
+    """What a line is judged by: our dummies, all VIPs, the host, and interfaces that keepalived makes (see _made())."""
 
     dummies: frozenset[str]
     vips: frozenset[IPAddress]
     facts: Facts
+    made: Mapping[str, str]
+
+
+def _made(document: Document) -> Iterator[tuple[str, str]]:
+    """Names of interfaces that keepalived makes and removes, and the vrrp_instance that has each (create_vmac_name())."""
+    given = document.model.vmac_prefix
+    prefix = given.text if given is not None else "vrrp"
+    for instance in document.model.instances:
+        if alone(instance) is None:
+            continue
+        lines = (*instance.statement.find("use_vmac"), *instance.statement.find("use_ipvlan"))
+        for word in (word for line in lines for word in line.words[1:]):
+            yield word.text, instance.name.text
+        if instance.virtual_router_id is not None:
+            number = instance.virtual_router_id.text
+            yield from ((f"{prefix}{n}.{number}", instance.name.text) for n in ("", "6"))
 
 
 def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> None:
@@ -91,6 +108,12 @@ def _consider(instance: Instance, vip: Address, known: _Known, found: Found) -> 
                 found.moving.append((instance, vip, device.text))
                 found.notes += _left_over(vip, device.text)
                 found.notes += _deprecated(vip)
+    elif device is not None and device.certain and device.text in known.made:
+        owner = known.made[device.text]
+        found.notes.append(
+            f"{vip.where}: {vip.address}: keepalived makes {device.text} for vrrp_instance {owner}:"
+            " left alone"
+        )
     elif device is not None and device.certain and _is_no_uplink(device.text, known.facts):
         what = "no uplink: a dummy of others, or no Ethernet interface"
         found.notes.append(f"{vip.where}: {vip.address}: {device.text} is {what}: left alone")

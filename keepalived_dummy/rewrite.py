@@ -13,7 +13,7 @@ from keepalived_dummy import foreign, moves, pins, targets
 from keepalived_dummy.config import DEFAULT_NAME, Config
 from keepalived_dummy.edits import Clash, Edit, edit, lines
 from keepalived_dummy.errors import Problem, UserError
-from keepalived_dummy.keepalived import Address, Document, Instance, Statement, read_from
+from keepalived_dummy.keepalived import Address, Document, Instance, Statement, Word, read_from
 from keepalived_dummy.keepalived.includes import Files
 from keepalived_dummy.keepalived.tokens import LONGEST
 from keepalived_dummy.targets import Facts, Moving
@@ -87,6 +87,7 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
     left = {(problem.path, problem.line) for problem in refused}
     moving = [m for m in found.moving if _at(m, real) not in left]
     notes = [*map(str, document.problems), *found.notes, *_routes(moving)]
+    notes += _pace(document, moving, chosen.names)
     notes += foreign.unseen(document, config)
     vips = tuple(_places(document, moving, chosen.names))
     used = {chosen.names[device] for _, _, device in moving if device in chosen.names}
@@ -197,6 +198,28 @@ def _routes(moving: Moving) -> Iterator[str]:
                     f"{where}: an older kernel takes `src {address}` off this route when the address"
                     " moves; it is back when the instance is next MASTER"
                 )
+
+
+def _pace(document: Document, moving: Moving, names: Mapping[str, str]) -> Iterator[str]:
+    """Groups that paced the announcements of VIPs that move: keepalived goes by the interface of each VIP (vrrp_arp.c)."""
+    groups = [list(_paced(group)) for group in document.model.garp_groups]
+    known = {word.text for words in groups for word in words}
+    for device in dict.fromkeys(device for _, _, device in moving if device in names):
+        dummy = names[device]
+        for word in (word for words in groups for word in words if word.text == device):
+            if dummy not in known:
+                yield (
+                    f"{word.where}: garp_group: keepalived paces by the interface that a VIP is on, so it no"
+                    f" longer paces those that move; write {dummy} beside {device}"
+                )
+
+
+def _paced(group: Statement) -> Iterator[Word]:
+    for setting in group.children:
+        if setting.keyword == "interface":
+            yield from setting.words[1:2]
+        elif setting.keyword == "interfaces":
+            yield from (word for line in setting.children for word in line.words)
 
 
 def source_of(route: Statement) -> str:

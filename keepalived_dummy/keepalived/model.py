@@ -155,6 +155,8 @@ class Model:
     dynamic_interfaces: Word | None = None
     vrrp_version: Word | None = None
     net_namespace: Word | None = None
+    vmac_prefix: Word | None = None
+    garp_groups: tuple[Statement, ...] = ()
 
 
 def _is_address(text: str, family: int) -> bool:
@@ -208,6 +210,8 @@ def model(statements: tuple[Statement, ...], problems: list[Problem]) -> Model:
         _last(_global_defs(root), "dynamic_interfaces", 0),
         _last(_global_defs(root), "vrrp_version", 1),
         next((s.words[1] for s in root.find("net_namespace") if len(s.words) > 1), None),
+        _last(_global_defs(root), "vmac_prefix", 1),
+        tuple(root.find("garp_group")),
     )
 
 
