@@ -23,8 +23,8 @@ from keepalived_dummy.errors import UserError
 from keepalived_dummy.journal import Generation, Journal, Transaction
 from keepalived_dummy.keepalived.disk import Disk
 from keepalived_dummy.live import Live
-from keepalived_dummy.rewrite import Rewrite, Wish, rewrite, verify
-from keepalived_dummy.targets import FOLDER
+from keepalived_dummy.rewrite import Overlay, Rewrite, rewrite, verify
+from keepalived_dummy.targets import FOLDER, Wish
 
 ROOT = Path("/")
 DONE, REFUSED, TO_DO = 0, 1, 3  # 2 is for usage
@@ -117,7 +117,7 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
     if options.check and _endangers(options, voice, done):
         return REFUSED
     before, after = dict(done.before), {**done.confs, **done.after}
-    if (drop_in := foreign.wanted(ROOT, config.load(ROOT))) is not None:
+    if (drop_in := foreign.wanted(ROOT, config.load(ROOT), _with_routes(done))) is not None:
         path = f"/{foreign.PATH}"
         voice.say(foreign.announced(drop_in))
         after[path] = drop_in.content
@@ -125,6 +125,13 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
             before[path] = there
     voice.say(edits.diff(before, after))
     return TO_DO
+
+
+def _with_routes(done: Rewrite) -> keepalived.Document | None:
+    """keepalived.conf as it is to be, where routes are added; they ask for a drop-in as those before do."""
+    if not done.routes:
+        return None
+    return keepalived.read_from(Overlay(Disk(ROOT), done.after), str(keepalived.CONFIG))
 
 
 def _endangers(options: Options, voice: Voice, done: Rewrite) -> bool:

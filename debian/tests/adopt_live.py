@@ -306,7 +306,11 @@ def several_uplinks_in_a_sync_group() -> None:
         lan.start(lan.instance())
 
 
-@check(*edited("rewrite.py", "pins.pin(document, contents, facts) if wish.pin", "() if wish.pin"))
+@check(
+    *edited(
+        "rewrite.py", "pins.pin(document, contents, facts, served) if wish.pin", "() if wish.pin"
+    )
+)
 def native_ipv6_needs_its_link_local_address_pinned() -> None:
     """keepalived goes to FAULT when the link-local address goes, unless mcast_src_ip names it."""
     run("systemctl stop keepalived")

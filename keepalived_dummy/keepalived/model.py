@@ -58,6 +58,11 @@ class Address:
         return 6 if ":" in self.address else 4
 
     @property
+    def longest(self) -> int:
+        """The prefix length of a single address."""
+        return 128 if self.family == 6 else 32
+
+    @property
     def mistaken(self) -> bool:
         """Whether what stands after the / is not what keepalived makes of it."""
         _, slash, text = self.statement.words[0].text.partition("/")

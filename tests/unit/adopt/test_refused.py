@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from cases import host
 
 from keepalived_dummy.config import Config
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.keepalived import CONFIG, Memory, read_from
-from keepalived_dummy.rewrite import Rewrite, Wish, rewrite
+from keepalived_dummy.rewrite import Rewrite, rewrite
+from keepalived_dummy.targets import Wish
 
 TEXT = """vrrp_instance V {
     interface ens3
@@ -37,3 +40,9 @@ def test_another_network_namespace() -> None:
 @pytest.mark.parametrize("text", ["net_namespace\n", "net_namespace_ipvs lb\n"])
 def test_no_network_namespace(text: str) -> None:
     assert not plan(text + TEXT).refused
+
+
+def test_an_address_to_be_left_that_is_no_vip() -> None:
+    leave = frozenset(map(ipaddress.ip_address, ("192.0.2.10", "fe80::1")))
+    with pytest.raises(UserError, match=rf"^--leave fe80::1: no vrrp_instance of {CONFIG} has"):
+        plan(TEXT, Wish(leave=leave))
