@@ -19,7 +19,7 @@ from keepalived_dummy.errors import Problem
 from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.findings import HAZARDS, Severity, judge
 from keepalived_dummy.interfaces import Link
-from keepalived_dummy.observed import Daemon, Keepalived, WayOut
+from keepalived_dummy.observed import Daemon, Keepalived, Route, WayOut
 
 TOP = Path(__file__).resolve().parents[3]
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
@@ -87,6 +87,18 @@ def router(**changed: Any) -> Facts:
         "seen_vips": (VIP4, vip(VIP6, instance="VI_2")),
     }
     return facts(links=links, **{**made, **changed})
+
+
+ROUTED = CONF.replace(
+    "  virtual_ipaddress {",
+    "  virtual_routes {\n192.0.2.0/24 dev ens3 scope link\n}\n  virtual_ipaddress {",
+)
+
+
+def unnumbered(destination: str, gateway: str = "", ours: bool = False) -> Facts:
+    """An uplink that has a route, and no address."""
+    route = Route(destination, gateway, 254, 0, 4, ours)
+    return facts(uplink_addresses=(), uplink_routes=(route,), seen_vips=(VIP4,))
 
 
 IPV6_INSIDE = setting("ens4", "disable_ipv6", 0)
@@ -234,6 +246,24 @@ FOUND: list[tuple[str, Facts, str]] = [
         ),
         "no IPv6 address; the way out is in use",
     ),
+    (
+        "uplink-without-address",  # the other VIP has no route
+        facts(
+            uplink_addresses=(),
+            seen_vips=(VIP4, vip(address="198.51.100.1")),
+            conf=ROUTED,
+        ),
+        "no IPv4 address",
+    ),
+    (
+        "uplink-without-address",
+        facts(uplink_addresses=(), seen_vips=(VIP4,), conf=ROUTED.replace("dev ens3", "dev ens4")),
+        "no IPv4 address",
+    ),
+    ("uplink-without-address", unnumbered("192.0.2.0/24", ours=True), "no IPv4 address"),
+    ("uplink-without-address", unnumbered("192.0.2.0/24", "192.0.2.1"), "no IPv4 address"),
+    ("uplink-without-address", unnumbered("198.51.100.0/24"), "no IPv4 address"),
+    ("uplink-without-address", unnumbered("default"), "no IPv4 address"),
     (
         "uplink-without-address",
         router(seen_vips=(VIP4, vip(instance="VI_2"))),
@@ -431,6 +461,8 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ("keepalived-not-running", facts(seen_keepalived=DOWN, after=None)),
     ("keepalived-not-running", facts(seen_keepalived=DOWN, conf="# none\n")),
     ("uplink-without-address", facts(uplink_addresses=(), seen_vips=())),
+    ("uplink-without-address", facts(uplink_addresses=(), seen_vips=(VIP4,), conf=ROUTED)),
+    ("uplink-without-address", unnumbered("192.0.2.0/24")),
     ("uplink-without-address", facts(uplink_addresses=("192.0.2.5/24", "fe80::2/64"))),
     (
         "dummy-in-another-vrf",
