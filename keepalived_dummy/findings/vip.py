@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 from keepalived_dummy.moves import broadcast, clearing
-from keepalived_dummy.observed import Vip
+from keepalived_dummy.observed import Vip, is_link_local
 
 _ADOPT = "keepalived-dummy adopt"
+_KEEP = "KeepConfiguration=static under [Network] of its .network file (netplan: critical: true), with systemd 257 or later"
 
 
 @hazard(
@@ -28,7 +29,7 @@ def on_managed_interface(facts: Facts) -> Iterator[Found]:
             continue
         if network and network.managed and vip.device not in facts.kept:
             what = f"{_shown(vip)} is on {vip.device}, which networkd manages"
-            yield Found(what, _ADOPT, vip.where)
+            yield Found(what, _KEEP if is_link_local(vip.address) else _ADOPT, vip.where)
 
 
 @hazard(

@@ -599,6 +599,16 @@ def test_another_namespace_is_critical_with_a_vip_on_a_dummy(conf: str, severity
     assert (found.severity, found.where) == (severity, "/etc/keepalived/keepalived.conf:1")
 
 
+@pytest.mark.parametrize(
+    ("address", "mend"),
+    [("192.0.2.10", "keepalived-dummy adopt"), ("fe80::10", "KeepConfiguration=static ")],
+)
+def test_a_link_local_vip_is_kept_where_it_is(address: str, mend: str) -> None:
+    there = vip(device="ens3", address=address)
+    found = [one for one in judge(facts(seen_vips=(there,))) if "managed-interface" in one.name]
+    assert [one.mend.startswith(mend) for one in found] == [True]
+
+
 def test_a_hazard_has_the_place_in_its_file() -> None:
     found = judge(facts(conf=CONF.replace("mcast_src_ip 192.0.2.5", "mcast_src_ip 192.0.2.9")))
     assert [one.where for one in found] == ["/etc/keepalived/keepalived.conf:3"]
