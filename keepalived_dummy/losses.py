@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from keepalived_dummy.keepalived import Address, Document, Instance, Statement
 from keepalived_dummy.onlink import (
     Network,
     Route,
     covers,
-    has_route,
     is_routed,
+    on_links,
     source,
     static_route,
 )
@@ -33,7 +35,7 @@ class Losses:
         """The route to its network that a device loses with a VIP: no other address gives it, nor does the file."""
         if vip.prefix in (None, vip.longest) or _gives_none(vip):
             return
-        network = ipaddress.ip_network((vip.address, vip.prefix or 0), strict=False)
+        network = _network(vip)
         given = any(covers(one.network, network) for one in self._own(device))
         if not given and not self._is_routed(instance, device, network):
             yield Route(instance, vip, network, device)
@@ -97,20 +99,29 @@ class Losses:
 
     def _others(self, route: Route) -> Iterator[str]:
         """The other instances that have the same route, in virtual_routes or by a VIP."""
-        for instance in self.document.model.instances:
-            if instance is route.instance:
-                continue
-            if has_route(instance, route.device, route.network) or any(
-                self._gives(instance, vip, route) for vip in instance.vips
-            ):
-                yield instance.name.text
+        names = self._having[route.device, route.network]
+        return (name for name in names if name != route.instance.name.text)
 
-    def _gives(self, instance: Instance, vip: Address, route: Route) -> bool:
-        device = vip.device or instance.interface
-        if not vip.valid or vip.prefix in (None, vip.longest) or device is None:
-            return False
-        network = ipaddress.ip_network((vip.address, vip.prefix or 0), strict=False)
-        return device.text == route.device and network == route.network
+    @cached_property
+    def _having(self) -> defaultdict[tuple[str, Network], list[str]]:
+        """Device and network to the instances that have a route to it."""
+        found: defaultdict[tuple[str, Network], list[str]] = defaultdict(list)
+        for instance in self.document.model.instances:
+            given = (one for vip in instance.vips for one in _given(instance, vip))
+            for one in {*given, *on_links(instance)}:
+                found[one].append(instance.name.text)
+        return found
+
+
+def _given(instance: Instance, vip: Address) -> Iterator[tuple[str, Network]]:
+    """The device of a VIP, and the network to which the VIP gives it a route."""
+    device = vip.device or instance.interface
+    if vip.valid and vip.prefix not in (None, vip.longest) and device is not None:
+        yield device.text, _network(vip)
+
+
+def _network(vip: Address) -> Network:
+    return ipaddress.ip_network((vip.address, vip.prefix or 0), strict=False)
 
 
 def _gives_none(vip: Address) -> bool:

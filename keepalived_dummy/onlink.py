@@ -13,7 +13,7 @@ import ipaddress
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from keepalived_dummy.edits import Contents, Edit, lines
@@ -99,9 +99,12 @@ def is_routed(instance: Instance, device: str, network: Network) -> bool:
     return any(covers(_network(route, device), network) for route in instance.virtual_routes)
 
 
-def has_route(instance: Instance, device: str, network: Network) -> bool:
-    """Whether virtual_routes of the instance has just this network on the link of a device."""
-    return any(_network(route, device) == network for route in instance.virtual_routes)
+def on_links(instance: Instance) -> Iterator[tuple[str, Network]]:
+    """Device and network of each route of virtual_routes that is on a link."""
+    for route in instance.virtual_routes:
+        for device in _devices(route):
+            if (network := _network(route, device)) is not None:
+                yield device, network
 
 
 def static_route(document: Document, device: str, network: Network) -> Statement | None:
@@ -129,7 +132,7 @@ def _network(route: Statement, device: str) -> Network | None:
     """The destination of a route on the link of a device; None where it is another kind of route, or not certain."""
     texts = [word.text for word in route.words]
     values = dict(itertools.pairwise(texts))
-    if not route.certain or device not in (values.get("dev"), values.get("oif")):
+    if not route.certain or device not in _devices(route):
         return None
     if not _ELSEWHERE.isdisjoint(texts) or values.get("table", "main") not in _MAIN:
         return None
@@ -141,6 +144,11 @@ def _network(route: Statement, device: str) -> Network | None:
         return ipaddress.ip_network(destination, strict=False)
     except ValueError:
         return None
+
+
+def _devices(route: Statement) -> list[str]:
+    texts = [word.text for word in route.words]
+    return [value for key, value in itertools.pairwise(texts) if key in ("dev", "oif")]
 
 
 def _destination(texts: Sequence[str]) -> str:
