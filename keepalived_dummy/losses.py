@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,7 +37,7 @@ class Losses:
         network = _network(vip)
         given = any(covers(one.network, network) for one in self._own(device))
         if not given and not self._is_routed(instance, device, network):
-            yield Route(instance, vip, network, device)
+            yield Route(instance, vip, network, device, self._numbers[instance.name.text])
 
     def refusal(self, instance: Instance, vip: Address, device: str) -> str:
         """Why a VIP can't leave the device; empty where it can, or where the route that is lost is to be written."""
@@ -84,10 +83,10 @@ class Losses:
             " with it"
         )
         address = f"give {device} an address of its own in that network"
-        if other := next(self._others(route), None):
+        if other := self._without_source.get((device, network)):
             return (
-                f"{lost}, and vrrp_instance {other} has that route too, so that either would take it from the"
-                f" other; {address}, then run this again"
+                f"{lost}; vrrp_instance {other} has that route without src, and would take a second one along"
+                f" with its own; {address}, or write src into that route"
             )
         if self.add:
             return ""
@@ -97,27 +96,19 @@ class Losses:
             lost += f"; the kernel drops the route of {where} {why}, and keepalived does not set it again"
         return f"{lost}; {address}, or have --add-routes write virtual_routes {{ {route.line} }}"
 
-    def _others(self, route: Route) -> Iterator[str]:
-        """The other instances that have the same route, in virtual_routes or by a VIP."""
-        names = self._having[route.device, route.network]
-        return (name for name in names if name != route.instance.name.text)
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The instances by their place in the file, from 0."""
+        return {one.name.text: n for n, one in enumerate(self.document.model.instances)}
 
     @cached_property
-    def _having(self) -> defaultdict[tuple[str, Network], list[str]]:
-        """Device and network to the instances that have a route to it."""
-        found: defaultdict[tuple[str, Network], list[str]] = defaultdict(list)
-        for instance in self.document.model.instances:
-            given = (one for vip in instance.vips for one in _given(instance, vip))
-            for one in {*given, *on_links(instance)}:
-                found[one].append(instance.name.text)
-        return found
-
-
-def _given(instance: Instance, vip: Address) -> Iterator[tuple[str, Network]]:
-    """The device of a VIP, and the network to which the VIP gives it a route."""
-    device = vip.device or instance.interface
-    if vip.valid and vip.prefix not in (None, vip.longest) and device is not None:
-        yield device.text, _network(vip)
+    def _without_source(self) -> dict[tuple[str, Network], str]:
+        """Device and network to an instance that has an IPv4 route to it without `src`: it takes any other along."""
+        return {
+            one: instance.name.text
+            for instance in self.document.model.instances
+            for one in on_links(instance)
+        }
 
 
 def _network(vip: Address) -> Network:

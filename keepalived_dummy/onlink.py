@@ -63,30 +63,34 @@ _WITH_VALUE = frozenset(
     )
 )
 _BLOCK = "virtual_routes"
+_METRIC = 256  # IP6_RT_PRIO_ADDRCONF, of a route that comes with an address
 _MAIN = frozenset(("main", "254"))
 _EVERYTHING = frozenset(("default", "any", "all", "default6"))
 _OURS = re.compile(
-    rb"[ \t]*(virtual_routes \{ )?[0-9a-f.:]+/[0-9]+ dev [^ ]+ (scope link src [0-9.]+|metric 256)( \})?\r?\n"
+    rb"[ \t]*(virtual_routes \{ )?[0-9a-f.:]+/[0-9]+ dev [^ ]+ (scope link src [0-9.]+|metric [0-9]+)( \})?\r?\n"
 )
 
 
 class Route(NamedTuple):
-    """A route that an instance needs when a VIP has left `device`."""
+    """A route that an instance, the one of this `number`, needs when a VIP has left `device`."""
 
     instance: Instance
     vip: Address
     network: Network
     device: str
+    number: int
 
     @property
     def line(self) -> str:
-        """As it stands in virtual_routes, and as the kernel makes it: with the VIP as source, or with its metric.
+        """As it stands in virtual_routes: no other instance has the same, so that none takes another's away.
 
-        An IPv6 route with a source is not set before that address is (ip6_route_info_create() in net/ipv6/route.c).
+        IPv4 routes differ by their source, and IPv6 routes by their metric, which begins at the kernel's own. An
+        IPv6 route with a source is not set before that address is (ip6_route_info_create() in net/ipv6/route.c).
         """
         plain = f"{self.network} dev {self.device}"
-        six = self.network.version == 6
-        return f"{plain} metric 256" if six else f"{plain} scope link src {self.vip.address}"
+        if self.network.version == 6:
+            return f"{plain} metric {_METRIC + self.number}"
+        return f"{plain} scope link src {self.vip.address}"
 
 
 def is_ours(line: bytes) -> bool:
@@ -100,10 +104,11 @@ def is_routed(instance: Instance, device: str, network: Network) -> bool:
 
 
 def on_links(instance: Instance) -> Iterator[tuple[str, Network]]:
-    """Device and network of each route of virtual_routes that is on a link."""
+    """Device and network of each IPv4 route of virtual_routes that is on a link, and has no `src`."""
     for route in instance.virtual_routes:
-        for device in _devices(route):
-            if (network := _network(route, device)) is not None:
+        for device in () if source(route) else _devices(route):
+            network = _network(route, device)
+            if network is not None and network.version == 4:
                 yield device, network
 
 

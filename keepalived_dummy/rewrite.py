@@ -60,29 +60,27 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
     else:
         chosen = targets.named(document, config, facts, found.moving, wish.dummy)
     contents = dict(document.files)
-    edits = list(moves.rewrite(contents, found.moving, chosen))
+    real = {path: files.real(path)[0] for path in contents}
+    there = {real[path]: content for path, content in contents.items()}
     name = next(iter(chosen.names.values()), wish.dummy or DEFAULT_NAME)
+    added = onlink.add(found.routes, document, contents)
+    edits = [*moves.rewrite(contents, found.moving, chosen), *added.edits]
     refused = [
-        replace(p, message=p.message.replace(f"dev {moves.DUMMY}", f"dev {name}"))
-        for p in found.refused
+        replace(
+            p, path=real[p.path], message=p.message.replace(f"dev {moves.DUMMY}", f"dev {name}")
+        )
+        for p in (*found.refused, *elsewhere, *added.problems)
     ]
-    refused += elsewhere
-    served = moves.served(document, config, found.moving)
+    _settle(there, _without(edits, real, refused), refused)
+    moving = _left(found.moving, real, refused)
+    served = moves.served(document, config, moving)
     for one in pins.pin(document, contents, facts, served) if wish.pin else ():
         if isinstance(one, Problem):
-            refused.append(one)
+            refused.append(replace(one, path=real[one.path]))
         else:
             edits.append(one)
-    added = onlink.add(found.routes, document, contents)
-    edits += added.edits
-    refused += added.problems
-    real = {path: files.real(path)[0] for path in contents}
-    refused = [replace(problem, path=real[problem.path]) for problem in refused]
-    edits = _without(edits, real, refused)
-    there = {real[path]: content for path, content in contents.items()}
-    after = _settle(there, edits, refused)
-    left = {(problem.path, problem.line) for problem in refused}
-    moving = [m for m in found.moving if _place(m[1], real) not in left]
+    after = _settle(there, _without(edits, real, refused), refused)
+    moving = _left(moving, real, refused)
     notes = [*map(str, document.problems), *found.notes, *_routes(moving)]
     notes += _pace(document, moving, chosen.names)
     routes = tuple((one.instance.name.text, one.line) for one in added.routes)
@@ -122,9 +120,11 @@ def _without(edits: list[Edit], real: Mapping[str, str], refused: list[Problem])
     return [one for one in placed if _line(one) not in left]
 
 
-def _place(vip: Address, real: Mapping[str, str]) -> tuple[str, int]:
-    word = vip.statement.words[0]
-    return real[word.path], word.line
+def _left(moving: Moving, real: Mapping[str, str], refused: list[Problem]) -> Moving:
+    """The VIPs whose lines are not refused."""
+    lines_ = {(problem.path, problem.line) for problem in refused}
+    places = ((one, one[1].statement.words[0]) for one in moving)
+    return [one for one, word in places if (real[word.path], word.line) not in lines_]
 
 
 def _once(notes: list[str]) -> tuple[str, ...]:

@@ -70,6 +70,7 @@ def test_an_ipv6_network_is_routed_by_ipv6() -> None:
         (b"    virtual_routes { 203.0.113.0/24 dev ens4 scope link src 203.0.113.89 }\n", True),
         (b"\t203.0.113.0/24 dev ens4 scope link src 203.0.113.89\r\n", True),
         (b"virtual_routes { 2001:db8::/64 dev ens4 metric 256 }\n", True),
+        (b"        2001:db8::/64 dev ens4 metric 1255\n", True),
         (b"203.0.113.0/24 dev ens4 scope link src 203.0.113.89", False),
         (b"203.0.113.0/24 dev ens4 scope link\n", False),
         (b"203.0.113.89/32 dev keepalived0 scope link\n", False),
