@@ -23,7 +23,9 @@ _WITH_VALUE = frozenset(
 _BROADCAST = frozenset(("broadcast", "brd"))
 _LONGEST_LABEL = 15  # IFNAMSIZ - 1
 _DIGITS = re.compile(r"\+?([0-9]*)")
-_SOURCES = frozenset(("mcast_src_ip", "unicast_src_ip", "mcast_dst_ip"))
+_SAYS_FAMILY = frozenset(
+    ("native_ipv6", "mcast_src_ip", "unicast_src_ip", "mcast_dst_ip", "unicast_peer")
+)
 
 
 class Option(NamedTuple):
@@ -133,7 +135,7 @@ class Instance:
     def family(self) -> int:
         """4 or 6: what VRRP itself runs over. keepalived goes by the first line that it takes and that says it."""
         found = (one for child in self.statement.children for one in _families(child))
-        return next(found, (4, True))[0]
+        return next(found, 4)
 
 
 @dataclass(frozen=True)
@@ -287,31 +289,32 @@ def _vips(statement: Statement) -> Iterator[Address]:
     for block in statement.children:
         if block.keyword == "virtual_ipaddress":
             for vip in _addresses(block):
-                if not family and vip.valid:
-                    family, certain = vip.family, vip.certain
+                if not family:
+                    family = vip.family if vip.valid else 0
+                    certain = certain and vip.certain
                 other = certain and family not in (0, vip.family)
                 yield replace(vip, other_family=True) if other else vip
-            continue
-        if block.keyword == "virtual_ipaddress_excluded":
+        elif block.keyword == "virtual_ipaddress_excluded":
             yield from (replace(vip, excluded=True) for vip in _addresses(block))
-        elif not family:
-            family, certain = next(_families(block), (0, True))
+        elif block.keyword in _SAYS_FAMILY and not family:
+            family = next(_families(block), 0)
+            certain = certain and all(line.certain for line in (block, *block.children))
 
 
 def _addresses(block: Statement) -> Iterator[Address]:
     return (address(line) for line in block.children if line.words)
 
 
-def _families(setting: Statement) -> Iterator[tuple[int, bool]]:
-    """4 or 6, and whether it is certain, for each address by which keepalived goes; none for one that it skips."""
+def _families(setting: Statement) -> Iterator[int]:
+    """4 or 6, for each address of a setting by which keepalived goes; none for one that it skips."""
     if setting.keyword == "native_ipv6":
-        yield 6, setting.certain
+        yield 6
     elif setting.keyword == "virtual_ipaddress":
-        yield from ((vip.family, vip.certain) for vip in _addresses(setting) if vip.valid)
-    elif setting.keyword in _SOURCES or setting.keyword == "unicast_peer":
+        yield from (vip.family for vip in _addresses(setting) if vip.valid)
+    elif setting.keyword in _SAYS_FAMILY:
         words = [line.words[0] for line in setting.children if line.words] or setting.words[1:2]
-        found = ((endpoint(word.text), word.certain) for word in words)
-        yield from ((6 if ":" in one else 4, certain) for one, certain in found if one)
+        found = (endpoint(word.text) for word in words)
+        yield from (6 if ":" in one else 4 for one in found if one)
 
 
 def address(statement: Statement) -> Address:

@@ -56,6 +56,19 @@ def test_family_goes_by_what_keepalived_takes(body: str, expected: int) -> None:
         ),
         ("@a native_ipv6\nvirtual_ipaddress {\n192.0.2.1\nfe80::1\n}", ["192.0.2.1", "fe80::1"]),
         ("virtual_ipaddress {\n@a 192.0.2.1\nfe80::1\n}", ["192.0.2.1", "fe80::1"]),
+        (
+            "mcast_src_ip $OWN\nvirtual_ipaddress {\n192.0.2.1\nfe80::1\n}",
+            ["192.0.2.1", "fe80::1"],
+        ),
+        (
+            "unicast_peer {\n$PEER\n}\nvirtual_ipaddress {\n192.0.2.1\nfe80::1\n}",
+            ["192.0.2.1", "fe80::1"],
+        ),
+        (
+            "virtual_ipaddress {\n$VIP\n192.0.2.1\nfe80::1\n}",
+            ["192.0.2.1", "fe80::1"],
+        ),
+        ("@a priority 9\nvirtual_ipaddress {\n192.0.2.1\nfe80::1\n}", ["192.0.2.1"]),
     ],
 )
 def test_an_address_of_the_other_family_is_no_vip(body: str, expected: list[str]) -> None:
