@@ -24,8 +24,8 @@ from keepalived_dummy.errors import UserError
 from keepalived_dummy.journal import Generation, Journal, Transaction
 from keepalived_dummy.keepalived.disk import Disk
 from keepalived_dummy.live import Live
-from keepalived_dummy.rewrite import Rewrite, Wish, rewrite, verify
-from keepalived_dummy.targets import FOLDER
+from keepalived_dummy.rewrite import Overlay, Rewrite, rewrite, verify
+from keepalived_dummy.targets import FOLDER, Wish
 
 ROOT = Path("/")
 DONE, REFUSED, TO_DO = 0, 1, 3  # 2 is for usage
@@ -121,7 +121,7 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
     if options.check and _endangers(options, voice, done):
         return REFUSED
     before, after = dict(done.before), {**done.confs, **done.after}
-    if (drop_in := foreign.wanted(ROOT, config.load(ROOT))) is not None:
+    if (drop_in := foreign.wanted(ROOT, config.load(ROOT), _with_routes(done))) is not None:
         path = f"/{foreign.PATH}"
         voice.say(foreign.announced(drop_in))
         after[path] = drop_in.content
@@ -137,6 +137,13 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
 def _bound(done: Rewrite) -> frozenset[listeners.Listener]:
     """The sockets bound to a VIP that moves."""
     return listeners.read({vip.address for vip in done.vips if vip.before != vip.after})
+
+
+def _with_routes(done: Rewrite) -> keepalived.Document | None:
+    """keepalived.conf as it is to be, where routes are added; they ask for a drop-in as those before do."""
+    if not done.routes:
+        return None
+    return keepalived.read_from(Overlay(Disk(ROOT), done.after), str(keepalived.CONFIG))
 
 
 def _endangers(options: Options, voice: Voice, done: Rewrite) -> bool:
@@ -177,7 +184,10 @@ def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done
     outcome = transaction.run(ledger, host, what)
     if outcome.done:
         places = sorted({vip.after for vip in moved})
-        voice.say(f"adopted: {len(moved)} addresses on {', '.join(places) or 'no other interface'}")
+        what_moved = (
+            f"{len(moved)} addresses on {', '.join(places)}" if moved else "no address moved"
+        )
+        voice.say(f"adopted: {what_moved}")
         voice.say(_of_reload(options, host, outcome.shown))
         for line in listeners.after(bound, _bound(done)) if bound else ():
             voice.say(line)

@@ -16,6 +16,7 @@ from keepalived_dummy.config import Config
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP
 from keepalived_dummy.keepalived import Document
 from keepalived_dummy.keepalived import Instance as VrrpInstance
+from keepalived_dummy.keepalived.model import endpoint
 from keepalived_dummy.netlink import AF_INET, AF_INET6
 from keepalived_dummy.observed import (
     STATES,
@@ -204,7 +205,7 @@ def _instance(one: VrrpInstance, states: States | None) -> Instance:
         one.interface.text if one.interface else "",
         STATES.get(state.state, str(state.state)) if state else None,
         state.masters if state else None,
-        source.text if source else "",
+        (endpoint(source.text) or source.text) if source else "",
         bool(one.unicast_peer or one.unicast_peers),
         one.name.where,
     )

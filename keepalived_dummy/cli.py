@@ -16,6 +16,7 @@ from keepalived_dummy.errors import UserError
 
 if TYPE_CHECKING:
     from keepalived_dummy import apply
+    from keepalived_dummy.targets import IPAddress
 
 _CONFIG = Path("/etc/keepalived/keepalived.conf")  # keepalived.CONFIG; its import takes time
 
@@ -70,6 +71,19 @@ def parser() -> argparse.ArgumentParser:
     )
     adopt.add_argument(
         "--partial", action="store_true", help="leave what cannot be changed with certainty"
+    )
+    adopt.add_argument(
+        "--leave",
+        type=_address,
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="leave this VIP where it is; may be given more than once",
+    )
+    adopt.add_argument(
+        "--add-routes",
+        action="store_true",
+        help="write the routes that an uplink loses with its VIPs into virtual_routes",
     )
     adopt.add_argument("--no-pin-source", action="store_true", help="pin no source address of VRRP")
     adopt.add_argument(
@@ -202,11 +216,16 @@ def run_wire(options: argparse.Namespace) -> int:
 def run_adopt(options: argparse.Namespace) -> int:
     """Exit status 3 where a dry run finds something to do."""
     from keepalived_dummy import adopt
-    from keepalived_dummy.rewrite import Wish
+    from keepalived_dummy.targets import Wish
 
     wanted = adopt.Options(
         _absolute(options.config),
-        Wish(options.interface, not options.no_pin_source),
+        Wish(
+            options.interface,
+            not options.no_pin_source,
+            options.add_routes,
+            frozenset(options.leave),
+        ),
         options.partial,
         options.dry_run,
         not options.no_reload,
@@ -221,6 +240,16 @@ def run_revert(options: argparse.Namespace) -> int:
 
     voice = adopt.Voice(print, complain, _asker(options.yes))
     return revert.run(_absolute(options.config), not options.no_reload, voice)
+
+
+def _address(text: str) -> IPAddress:
+    """For argparse: an address without a prefix length."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _absolute(path: Path) -> Path:

@@ -52,10 +52,15 @@ class DropIn:
     reasons: tuple[str, ...]
 
 
-def wanted(root: Path, config: Config) -> DropIn | None:
-    """What keepalived.conf asks for and no conf refuses. Raises OSError where keepalived.conf can't be read."""
+def wanted(root: Path, config: Config, document: Document | None = None) -> DropIn | None:
+    """What keepalived.conf asks for and no conf refuses. Raises OSError where keepalived.conf can't be read.
+
+    `document`: keepalived.conf as it is to be, in place of the one that is there.
+    """
     if not all(dummy.foreign_routes for dummy in config.dummies):
         return None
+    if document is not None:
+        return _drop_in(root, document)
     try:
         # keepalived reads no pipe, and waiting for its other end would hold up the boot.
         with open(root / CONFIG, "rb", opener=files.at_once) as file:
@@ -66,7 +71,10 @@ def wanted(root: Path, config: Config) -> DropIn | None:
         return None
     from keepalived_dummy import keepalived
 
-    document = keepalived.read(root=root)
+    return _drop_in(root, keepalived.read(root=root))
+
+
+def _drop_in(root: Path, document: Document) -> DropIn | None:
     asking = _asking(document)
     known = release(root)
     settings = {SETTINGS[block.keyword] for block in asking}

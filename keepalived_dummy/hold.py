@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from keepalived_dummy.keepalived import Address, Document
-from keepalived_dummy.moves import longest
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.rewrite import Vip, normal
 from keepalived_dummy.service import BACKUP, FAULT, MASTER
@@ -56,7 +55,7 @@ def needed(document: Document, vips: Iterable[Vip], before: Picture) -> list[Hel
 
 
 def _held(vip: Address, device: str, added: bool) -> Held:
-    prefix = vip.prefix if vip.prefix is not None else longest(vip)
+    prefix = vip.prefix if vip.prefix is not None else vip.longest
     given = [o.value.text for o in vip.options if o.keyword.text == "preferred_lft" and o.value]
     # a single IPv6 address is deprecated from the start (vrrp_ipaddress.c)
     preferred = given[-1] if given else "0" if prefix == 128 else "forever"

@@ -9,34 +9,47 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from keepalived_dummy.edits import Contents, Edit, lines
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived import Document, Instance, Statement, Word
-from keepalived_dummy.keepalived.model import address as read_address
+from keepalived_dummy.keepalived.model import endpoint
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.targets import Facts, IPAddress
 
-_SOURCES = frozenset(("mcast_src_ip", "unicast_src_ip", "mcast_dst_ip"))
 _FIXED = frozenset(("interface", "state", "virtual_router_id", "priority", "advert_int"))
 
 
-def pin(document: Document, contents: Contents, facts: Facts) -> Iterator[Edit | Problem]:
-    """The source pinned in each instance that has none, and renewed where its address is gone."""
+_KEYWORDS = ("mcast_src_ip", "unicast_src_ip")
+
+
+def pin(
+    document: Document, contents: Contents, facts: Facts, served: Container[str]
+) -> Iterator[Edit | Problem]:
+    """Pin the source of each instance of `served` that has none, and renew one whose address is gone.
+
+    `served`: the names of the instances that have VIPs on dummies. With none on one, an instance does not need it.
+    """
     own = vips(document)
     present = {a.ip for interface in facts.values() for a in interface.addresses} - own
-    wanted = [(one, _wanted(one, facts, own, present)) for one in document.model.instances]
+    wanted = [
+        (one, _wanted(one, facts, own, present) if one.name.text in served else None)
+        for one in document.model.instances
+    ]
     there = _Files({path: lines(content) for path, content in contents.items()})
     wants = {id(instance.statement): want for instance, want in wanted}
     for statement in document.statements:
         there.read(statement, wants.get(id(statement)))
     for instance, want in wanted:
-        if want is None:
+        if instance.name.text in served and (empty := _empty(instance)):
+            message = f"{empty.text} has no value; write an address behind it, or take it out"
+            yield Problem(empty.path, empty.line, message)
+        elif want is None:
             continue
-        if want.pinned is None:
+        elif want.pinned is None:
             yield _insert(instance, want, there)
         elif isinstance(want.source, str):
             continue  # it may come back
@@ -87,31 +100,16 @@ def _wanted(
     return _Want(keyword, _source(instance, facts, own), pinned)
 
 
-def family(instance: Instance) -> int:
-    """4 or 6: what VRRP itself runs over. keepalived goes by the first line that it takes and that says it."""
-    found = (one for child in instance.statement.children for one in _families(child))
-    return next(found, 4)
-
-
-def _families(setting: Statement) -> Iterator[int]:
-    """4 or 6, for each address of a setting by which keepalived goes; none for one that it skips."""
-    if setting.keyword == "native_ipv6":
-        yield 6
-    elif setting.keyword == "virtual_ipaddress":
-        vips = (read_address(line) for line in setting.children if line.words)
-        yield from (vip.family for vip in vips if vip.valid)
-    elif setting.keyword in _SOURCES or setting.keyword == "unicast_peer":
-        words = [line.words[0] for line in setting.children if line.words] or setting.words[1:2]
-        found = (_address(word.text) for word in words)
-        yield from (one.version for one in found if one is not None)
+def _empty(instance: Instance) -> Word | None:
+    """A keyword of a source that has no value. keepalived does not start with it."""
+    every = (one for one in instance.statement.children if one.keyword in _KEYWORDS)
+    return next((one.words[0] for one in every if len(one.words) == 1), None)
 
 
 def _address(text: str) -> IPAddress | None:
     """None: none, so keepalived skips it."""
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
+    address = endpoint(text)
+    return ipaddress.ip_address(address) if address else None
 
 
 def _is_present(text: str, present: set[IPAddress]) -> bool:
@@ -125,11 +123,11 @@ def _source(instance: Instance, facts: Facts, own: frozenset[IPAddress]) -> IPAd
     if instance.interface is None:
         return "it has no interface"
     if not instance.interface.certain:
-        return f"its interface depends on {instance.interface.origin}"
+        return f"its interface is not certain ({instance.interface.origin})"
     name = instance.interface.text
     if name not in facts:
         return f"{name} is not there"
-    six = family(instance) == 6
+    six = instance.family == 6
     if six and any(not _is_link_local(peer.text) for peer in instance.unicast_peers):
         return "which IPv6 address its unicast peers expect is not known"
     for address in facts[name].addresses:

@@ -9,16 +9,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from keepalived_dummy import foreign, moves, pins, targets
+from keepalived_dummy import foreign, moves, onlink, pins, targets
 from keepalived_dummy.config import DEFAULT_NAME, Config
 from keepalived_dummy.edits import Clash, Edit, edit, lines
-from keepalived_dummy.errors import Problem
-from keepalived_dummy.keepalived import Address, Document, Instance, Statement, read_from
+from keepalived_dummy.errors import Problem, UserError
+from keepalived_dummy.keepalived import Address, Document, Instance, Statement, Word, read_from
 from keepalived_dummy.keepalived.includes import Files
 from keepalived_dummy.keepalived.tokens import LONGEST
-from keepalived_dummy.targets import Facts, Moving
+from keepalived_dummy.targets import Facts, Moving, Wish
 
 MAX_CLASHES = 1000
+_SOURCES = ("mcast_src_ip", "unicast_src_ip")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Vip:
 class Rewrite:
     """What is to be done: files that change, from `before` to `after`, and confs to be made; path to content.
 
-    `vips`: all whose place is certain.
+    `vips`: all whose place is certain. `routes`: instance and line of each route that is added to virtual_routes.
     """
 
     before: Mapping[str, bytes] = field(default_factory=dict)
@@ -44,49 +45,72 @@ class Rewrite:
     vips: tuple[Vip, ...] = ()
     notes: tuple[str, ...] = ()
     refused: tuple[Problem, ...] = ()
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What was asked for: the one dummy to use, and whether sources are pinned."""
-
-    dummy: str | None = None
-    pin: bool = True
+    routes: tuple[tuple[str, str], ...] = ()
 
 
 def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish: Wish) -> Rewrite:
-    """Plan the edits. Raises UserError where the dummy that was asked for does not do."""
-    found = moves.find(document, config, facts)
+    """Plan the edits.
+
+    Raises UserError where the dummy that was asked for does not do, or keepalived runs in another network namespace.
+    """
+    elsewhere = list(_elsewhere(document))
+    found = moves.find(document, config, facts, wish)
     if wish.dummy is None:
         chosen = targets.choose(document, config, facts, found.moving)
     else:
         chosen = targets.named(document, config, facts, found.moving, wish.dummy)
     contents = dict(document.files)
-    edits = list(moves.rewrite(contents, found.moving, chosen))
+    real = {path: files.real(path)[0] for path in contents}
+    there = {real[path]: content for path, content in contents.items()}
     name = next(iter(chosen.names.values()), wish.dummy or DEFAULT_NAME)
+    added = onlink.add(found.routes, document, contents)
+    edits = [*moves.rewrite(contents, found.moving, chosen), *added.edits]
     refused = [
-        replace(p, message=p.message.replace(f"dev {moves.DUMMY}", f"dev {name}"))
-        for p in found.refused
+        replace(
+            p, path=real[p.path], message=p.message.replace(f"dev {moves.DUMMY}", f"dev {name}")
+        )
+        for p in (*found.refused, *elsewhere, *added.problems)
     ]
-    for one in pins.pin(document, contents, facts) if wish.pin else ():
+    _settle(there, _without(edits, real, refused), refused)
+    moving = _left(found.moving, real, refused)
+    served = moves.served(document, config, moving)
+    for one in pins.pin(document, contents, facts, served) if wish.pin else ():
         if isinstance(one, Problem):
-            refused.append(one)
+            refused.append(replace(one, path=real[one.path]))
         else:
             edits.append(one)
-    real = {path: files.real(path)[0] for path in contents}
-    refused = [replace(problem, path=real[problem.path]) for problem in refused]
-    edits = _without(edits, real, refused)
-    there = {real[path]: content for path, content in contents.items()}
-    after = _settle(there, edits, refused)
-    left = {(problem.path, problem.line) for problem in refused}
-    moving = [m for m in found.moving if _at(m, real) not in left]
+    after = _settle(there, _without(edits, real, refused), refused)
+    moving = _left(moving, real, refused)
     notes = [*map(str, document.problems), *found.notes, *_routes(moving)]
-    notes += foreign.unseen(document, config)
+    notes += _pace(document, moving, chosen.names)
+    routes = tuple((one.instance.name.text, one.line) for one in added.routes)
+    result = read_from(Overlay(files, after), document.path) if routes else document
+    notes += foreign.unseen(result, config)
     vips = tuple(_places(document, moving, chosen.names))
     used = {chosen.names[device] for _, _, device in moving if device in chosen.names}
     confs = chosen.confs if used else {}
     before = {path: there[path] for path in after}
-    return Rewrite(before, after, confs, vips, _once(notes), tuple(sorted(set(refused))))
+    problems = tuple(sorted(set(refused)))
+    return Rewrite(before, after, confs, vips, _once(notes), problems, routes)
+
+
+def _elsewhere(document: Document) -> Iterator[Problem]:
+    """A network namespace of keepalived's own that is not certain. Raises UserError where it is."""
+    word = document.model.net_namespace
+    if word is None:
+        return
+    if word.certain:
+        raise UserError(
+            f"{word.where}: keepalived runs in the network namespace {word.text}, where networkd does not"
+            " configure interfaces and this package makes none",
+            "take net_namespace out to have the VIPs on a dummy of this host",
+        )
+    yield Problem(
+        word.path,
+        word.line,
+        f"keepalived may run in the network namespace {word.text} ({word.origin}), where this package"
+        " makes no dummy",
+    )
 
 
 def _without(edits: list[Edit], real: Mapping[str, str], refused: list[Problem]) -> list[Edit]:
@@ -96,9 +120,11 @@ def _without(edits: list[Edit], real: Mapping[str, str], refused: list[Problem])
     return [one for one in placed if _line(one) not in left]
 
 
-def _at(one: tuple[Instance, Address, str], real: Mapping[str, str]) -> tuple[str, int]:
-    word = one[1].statement.words[0]
-    return real[word.path], word.line
+def _left(moving: Moving, real: Mapping[str, str], refused: list[Problem]) -> Moving:
+    """The VIPs whose lines are not refused."""
+    lines_ = {(problem.path, problem.line) for problem in refused}
+    places = ((one, one[1].statement.words[0]) for one in moving)
+    return [one for one, word in places if (real[word.path], word.line) not in lines_]
 
 
 def _once(notes: list[str]) -> tuple[str, ...]:
@@ -165,7 +191,7 @@ def _routes(moving: Moving) -> Iterator[str]:
     gone = {vip.address for _, vip, _ in moving}
     for instance, _, _ in moving:
         for route in instance.virtual_routes:
-            address = source_of(route)
+            address = onlink.source(route)
             if address in gone and ":" in address:
                 where = route.words[0].where
                 yield (
@@ -174,10 +200,26 @@ def _routes(moving: Moving) -> Iterator[str]:
                 )
 
 
-def source_of(route: Statement) -> str:
-    """The address in a route's `src`; empty where there is none."""
-    texts = [word.text for word in route.words]
-    return texts[texts.index("src") + 1] if "src" in texts[:-1] else ""
+def _pace(document: Document, moving: Moving, names: Mapping[str, str]) -> Iterator[str]:
+    """Groups that paced the announcements of VIPs that move: keepalived goes by the interface of each VIP (vrrp_arp.c)."""
+    groups = [list(_paced(group)) for group in document.model.garp_groups]
+    known = {word.text for words in groups for word in words}
+    for device in dict.fromkeys(device for _, _, device in moving if device in names):
+        dummy = names[device]
+        for word in (word for words in groups for word in words if word.text == device):
+            if dummy not in known:
+                yield (
+                    f"{word.where}: garp_group: keepalived paces by the interface that a VIP is on, so it no"
+                    f" longer paces those that move; write {dummy} beside {device}"
+                )
+
+
+def _paced(group: Statement) -> Iterator[Word]:
+    for setting in group.children:
+        if setting.keyword == "interface":
+            yield from setting.words[1:2]
+        elif setting.keyword == "interfaces":
+            yield from (word for line in setting.children for word in line.words)
 
 
 @dataclass(frozen=True)
@@ -214,7 +256,8 @@ def verify(document: Document, files: Files, done: Rewrite) -> list[str]:
     for vip in done.vips:
         wanted[vip.instance, vip.address].add(vip.after)
     for before, after in zip(old, new, strict=True):
-        if _rest(before) != _rest(after):
+        added = [line for name, line in done.routes if name == before.name.text]
+        if _rest(before) != _rest(after) or not _is_added(before, after, added):
             wrong.append(f"vrrp_instance {before.name.text} differs in more than addresses")
         if not _may_become(before, after):
             wrong.append(f"vrrp_instance {before.name.text} has another source")
@@ -244,9 +287,21 @@ def _pairs(instance: Instance) -> tuple[str, list[tuple[str, bool]]]:
 
 
 def _rest(instance: Instance) -> list[object]:
-    """All of an instance but its addresses and its source."""
-    skipped = ("virtual_ipaddress", "virtual_ipaddress_excluded", "mcast_src_ip", "unicast_src_ip")
+    """All of an instance but its addresses, its source and its routes."""
+    skipped = (*_SOURCES, "virtual_ipaddress", "virtual_ipaddress_excluded", "virtual_routes")
     return [_plain(c) for c in instance.statement.children if c.keyword not in skipped]
+
+
+def _is_added(before: Instance, after: Instance, routes: list[str]) -> bool:
+    """Whether virtual_routes has what it had, and these routes besides."""
+    old = [_plain(route) for route in before.virtual_routes]
+    new = [_plain(route) for route in after.virtual_routes]
+    for route in routes:
+        line: object = (tuple(route.split()), [])
+        if line not in new:
+            return False
+        new.remove(line)
+    return new == old
 
 
 def _may_become(before: Instance, after: Instance) -> bool:
@@ -258,8 +313,7 @@ def _may_become(before: Instance, after: Instance) -> bool:
 
 
 def _sources(instance: Instance) -> list[object]:
-    keywords = ("mcast_src_ip", "unicast_src_ip")
-    return [_plain(c) for c in instance.statement.children if c.keyword in keywords]
+    return [_plain(c) for c in instance.statement.children if c.keyword in _SOURCES]
 
 
 def _plain(statement: Statement) -> object:

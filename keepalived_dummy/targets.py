@@ -37,6 +37,16 @@ Facts = Mapping[str, Interface]
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What was asked for: the one dummy to use, whether sources are pinned, whether routes are written, VIPs to leave."""
+
+    dummy: str | None = None
+    pin: bool = True
+    routes: bool = False
+    leave: frozenset[IPAddress] = frozenset()
+
+
+@dataclass(frozen=True)
 class Targets:
     """Device of a VIP to the dummy it moves to; the confs to be written for them: path to content."""
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from keepalived_dummy.edits import lines
+from keepalived_dummy.onlink import is_ours
 
 _PINS = (b"mcast_src_ip", b"unicast_src_ip")
 
@@ -71,7 +72,7 @@ def _marks(before: list[bytes], after: list[bytes]) -> Iterator[tuple[int, bytes
         old = before[at] if at < len(before) else b""
         if line == old:
             at += 1
-        elif _is_pin(line) and not _is_pin(old):
+        elif is_ours(line) or (_is_pin(line) and not _is_pin(old)):
             yield index, None
         else:
             yield index, old

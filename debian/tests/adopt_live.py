@@ -306,7 +306,53 @@ def several_uplinks_in_a_sync_group() -> None:
         lan.start(lan.instance())
 
 
-@check(*edited("rewrite.py", "pins.pin(document, contents, facts) if wish.pin", "() if wish.pin"))
+ALONE = f"""\
+vrrp_instance ALONE {{
+\tinterface {UPLINK}
+\tstate BACKUP
+\tvirtual_router_id 79
+\tadvert_int 1
+\tvirtual_ipaddress {{
+\t\t{SECOND_VIP}/24 dev {SECOND}
+\t}}
+}}
+"""
+
+
+@check(
+    *edited("moves.py", "found.routes += known.losses.routes(instance, vip, device.text)", "pass")
+)
+def alone_in_its_network() -> None:
+    """The uplink has no address; keepalived sets the route that adopt writes, and revert takes it back."""
+    with lan.second_uplink():
+        lan.networkd(SECOND)
+        host.wait_for("it has no address", lambda: not host.holds(lan.SECOND_OWN, SECOND))
+        lan.start(lan.instance() + ALONE)
+        host.wait_for("the VIP is there", lambda: host.holds(SECOND_VIP, SECOND))
+        before = CONF.read_bytes()
+        status, said = command("adopt --yes")
+        assert (status, CONF.read_bytes()) == (1, before) and "--add-routes" in said, said
+        with lan.pinging(SECOND_VIP) as seen:
+            done("adopt --yes --add-routes")
+            assert host.holds(SECOND_VIP, "keepalived1")
+            assert not host.holds(SECOND_VIP, SECOND)
+            route = f"203.0.113.0/24 dev {SECOND} scope link src {SECOND_VIP}"
+            assert f"virtual_routes {{ {route} }}" in CONF.read_text()
+            _, said = command("check")
+            assert "uplink-without-address" not in said, said
+            done("revert --yes")
+            assert host.holds(SECOND_VIP, SECOND)
+            assert CONF.read_bytes() == before
+        note(str(seen))
+        assert not seen.states and seen.lost < 5, seen
+        lan.start(lan.instance())
+
+
+@check(
+    *edited(
+        "rewrite.py", "pins.pin(document, contents, facts, served) if wish.pin", "() if wish.pin"
+    )
+)
 def native_ipv6_needs_its_link_local_address_pinned() -> None:
     """keepalived goes to FAULT when the link-local address goes, unless mcast_src_ip names it."""
     run("systemctl stop keepalived")

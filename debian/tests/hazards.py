@@ -217,6 +217,22 @@ def vip_prefix() -> None:
     sees("vip-prefix", "warning", "/24")
 
 
+@check(**without("vip", "broadcast_on_dummy"))
+def vip_broadcast() -> None:
+    """Its commands, one of them by hand, leave the kernel without the route."""
+    broadcast = "192.0.2.255"
+    conf(f"{VIP}/32 dev {DUMMY}", f"{VIP}/32 brd {broadcast} dev {DUMMY}", False)
+    run("systemctl restart keepalived")
+    host.wait_for("the VIPs are there", holds_both)
+    alone("vip-broadcast", "warning", f"{VIP} (VI_1) on {DUMMY} has brd {broadcast}")
+    show = f"ip route show table local dev {DUMMY} type broadcast"
+    assert run(show), "the kernel has no such route"
+    host.write(KEEPALIVED, TEXT)
+    run("systemctl reload keepalived")
+    run(f"ip route del broadcast {broadcast} dev {DUMMY} src {VIP} table local")
+    assert not run(show)
+
+
 @check(**without("vip", "not_tracked"))
 def vip_not_tracked() -> None:
     conf(f"{VIP}/32 dev {DUMMY}", f"{VIP}/32 dev {DUMMY} no_track")
@@ -436,6 +452,13 @@ def keepalived_not_ordered() -> None:
         run(f"mkdir -p {folder} && ln -s /dev/null {folder}/keepalived-dummy.conf")
         run("systemctl mask --runtime --now keepalived-dummy.service && systemctl daemon-reload")
         sees("keepalived-not-ordered", "warning", "is not ordered after keepalived-dummy.service")
+
+
+@check(**without("keepalived", "in_namespace"))
+def keepalived_in_namespace() -> None:
+    """It goes by that at its next start, so it is not reloaded."""
+    conf("global_defs {", "net_namespace lb\nglobal_defs {", False)
+    alone("keepalived-in-namespace", "critical", "keepalived runs in the network namespace lb")
 
 
 @check(**without("keepalived", "not_running"))

@@ -21,7 +21,6 @@ from keepalived_dummy.firewall import (
     solicitation,
 )
 from keepalived_dummy.keepalived import Instance
-from keepalived_dummy.pins import family
 
 
 @hazard(
@@ -87,7 +86,7 @@ def vrrp(facts: Facts) -> Iterator[Found]:
         if name not in facts.links or name in said:
             continue
         unicast = bool(one.unicast_peer or one.unicast_peers)
-        packet = advertisement(name, family(one), unicast)
+        packet = advertisement(name, one.family, unicast)
         if _has_another_group(one, facts):
             packet = _without(packet, "ip daddr", "ip6 daddr")
         packet = _tracked(packet, facts)
@@ -95,7 +94,7 @@ def vrrp(facts: Facts) -> Iterator[Found]:
             said.add(name)
             what = f"{_shown(chain)} drops VRRP that comes in on {name}"
             words = ("meta l4proto vrrp", "-p vrrp", "--add-protocol=vrrp")
-            yield Found(what, command(chain, Permit(name, *words, family(one))), one.name.where)
+            yield Found(what, command(chain, Permit(name, *words, one.family)), one.name.where)
 
 
 @hazard("firewall-drops-arp", Severity.CRITICAL, "IPv4 VIPs are not answered for")

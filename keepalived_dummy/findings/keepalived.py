@@ -10,9 +10,9 @@ from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 from keepalived_dummy.findings.who import another, ask_another
 from keepalived_dummy.keepalived import Instance
+from keepalived_dummy.keepalived.model import endpoint
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.observed import is_link_local
-from keepalived_dummy.pins import family
 from keepalived_dummy.targets import IPAddress
 
 _ADOPT = "keepalived-dummy adopt"
@@ -50,14 +50,14 @@ def source_gone(facts: Facts) -> Iterator[Found]:
         uplink = facts.seen.uplink(one.interface.text)
         if uplink is None or not uplink.index:
             continue
-        near = tuple(filter(is_link_local, uplink.addresses))
-        held = near if is_link_local(pinned.text) else uplink.usable(family(one))
-        try:
-            source = ipaddress.ip_address(pinned.text)
-        except ValueError:
+        address = endpoint(pinned.text)
+        if not address:
             continue  # keepalived itself complains of it
+        near = tuple(filter(is_link_local, uplink.addresses))
+        held = near if is_link_local(address) else uplink.usable(one.family)
+        source = ipaddress.ip_address(address)
         if held and (source in moving or source not in facts.addresses):
-            yield Found(_gone(one, pinned.text, source in moving), _ADOPT, pinned.where)
+            yield Found(_gone(one, address, source in moving), _ADOPT, pinned.where)
     yield from _source_gone_elsewhere(facts, moving)
 
 
@@ -69,13 +69,13 @@ def _source_gone_elsewhere(facts: Facts, moving: frozenset[IPAddress]) -> Iterat
         now = facts.sources.get(one.name.text)
         if one.name.text in here or pinned is None or not pinned.certain or now is None:
             continue
-        try:
-            source = ipaddress.ip_address(pinned.text)
-        except ValueError:
+        address = endpoint(pinned.text)
+        if not address:
             continue
+        source = ipaddress.ip_address(address)
         if source in moving or source not in facts.addresses:
             mend = f"write {now} in its place" + ("" if alone(one) else f", or: {_ADOPT}")
-            yield Found(_gone(one, pinned.text, source in moving), mend, pinned.where)
+            yield Found(_gone(one, address, source in moving), mend, pinned.where)
 
 
 def _gone(instance: Instance, source: str, is_vip: bool) -> str:
@@ -114,6 +114,25 @@ def not_ordered(facts: Facts) -> Iterator[Found]:
             mend = f"have what starts {unit} wait for {UNIT}"
     mend += "" if unit.endswith(".scope") else ", and systemctl daemon-reload"
     yield Found(f"{unit} is not ordered after {UNIT}", mend, unit)
+
+
+@hazard(
+    "keepalived-in-namespace",
+    Severity.CRITICAL,
+    "the dummies and the uplinks that are looked at here are not those that keepalived has, and it does not find a dummy",
+)
+def in_namespace(facts: Facts) -> Iterator[Found]:
+    """net_namespace: keepalived starts in a network namespace of its own. Without a VIP on a dummy nothing is lost."""
+    word = facts.document.model.net_namespace
+    if word is not None:
+        what = "keepalived runs" if word.certain else "keepalived may run"
+        critical = word.certain and any(_on_dummies(facts))
+        yield Found(
+            f"{what} in the network namespace {word.text}",
+            f"take net_namespace out of {word.where}, and systemctl restart keepalived",
+            word.where,
+            None if critical else Severity.WARNING,
+        )
 
 
 @hazard("keepalived-not-running", Severity.CRITICAL, "this host takes no VIP over")

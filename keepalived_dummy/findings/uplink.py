@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
@@ -10,6 +11,7 @@ from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 from keepalived_dummy.interfaces import IFF_NOARP
 from keepalived_dummy.observed import Dummy, Uplink, is_link_local
+from keepalived_dummy.onlink import covers, is_routed
 
 _SILENT = frozenset((1, 2, 8))  # arp_ignore: what an uplink does not answer for a dummy with
 _SILENT_ALL = frozenset((2, 8))  # and what the dummy itself does not answer with
@@ -38,6 +40,8 @@ def without_address(facts: Facts) -> Iterator[Found]:
         for family in (4, 6):
             if one.usable(family) or not facts.carries(one.name, family):
                 continue
+            if _is_routed(facts, one, family):
+                continue
             way = next((w for w in one.ways if w.family == family and w.in_use), None)
             if way is None and family == 6:
                 continue  # link-local addresses alone do well
@@ -48,6 +52,24 @@ def without_address(facts: Facts) -> Iterator[Found]:
                 continue
             what += "; the way out is in use" + _since(way.since, facts.seen.time)
             yield Found(what, _readdress(one), severity=Severity.WARNING)
+
+
+def _is_routed(facts: Facts, uplink: Uplink, family: int) -> bool:
+    """Whether each VIP has a route over an uplink that needs no address: of virtual_routes, or an on-link one in the kernel."""
+    networks = [
+        ipaddress.ip_network(route.destination)
+        for route in uplink.routes
+        if not route.ours and not route.gateway and route.destination != "default"
+    ]
+    instances = {one.name.text: one for one in facts.document.model.instances}
+    for dummy in facts.served(uplink.name):
+        for vip in facts.vips_over(uplink.name, dummy, family):
+            network = ipaddress.ip_network(vip.address)
+            instance = instances.get(vip.instance)
+            written = instance and is_routed(instance, uplink.name, network)
+            if not written and not any(covers(one, network) for one in networks):
+                return False
+    return True
 
 
 def _readdress(uplink: Uplink) -> str:

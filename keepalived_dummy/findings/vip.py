@@ -9,7 +9,10 @@ from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 from keepalived_dummy.findings.ways import ADOPT, way
 from keepalived_dummy.findings.who import another, ask_another, reloading
-from keepalived_dummy.observed import Vip
+from keepalived_dummy.moves import broadcast, clearing
+from keepalived_dummy.observed import Vip, is_link_local
+
+_KEEP = "KeepConfiguration=static under [Network] of its .network file (netplan: critical: true), with systemd 257 or later"
 
 
 @hazard(
@@ -23,7 +26,8 @@ def on_managed_interface(facts: Facts) -> Iterator[Found]:
         one = way(vip, facts)
         if one and one.severity is not None:
             what = f"{_shown(vip)} is {one.what}" + (f": {one.lacks}" if one.lacks else "")
-            yield Found(what, one.mend, vip.where, one.severity)
+            mend = _KEEP if is_link_local(vip.address) else one.mend
+            yield Found(what, mend, vip.where, one.severity)
 
 
 @hazard(
@@ -39,6 +43,28 @@ def prefix(facts: Facts) -> Iterator[Found]:
         if vip.device in dummies and vip.certain and vip.prefix < longest:
             what = f"{_shown(vip)} on {vip.device} has the prefix /{vip.prefix}"
             yield Found(what, f"write /{longest}, or: {ADOPT}", vip.where)
+
+
+@hazard(
+    "vip-broadcast",
+    Severity.WARNING,
+    "once networkd has set the uplink's address anew, what this host broadcasts to that network ends in the dummy",
+)
+def broadcast_on_dummy(facts: Facts) -> Iterator[Found]:
+    """`brd ADDRESS` on its line: the kernel makes a route to that address on the dummy."""
+    dummies = facts.ours
+    for instance in facts.document.model.instances:
+        for line in instance.vips:
+            address, device = broadcast(line), line.device
+            if not address or not line.valid or not line.certain or device is None:
+                continue
+            if device.text in dummies:
+                what = f"{line.address} ({instance.name.text}) on {device.text} has brd {address}"
+                mend = (
+                    f"take brd {address} out of {line.where}, and systemctl reload keepalived;"
+                    f" if the VIP is held here: {clearing(line, device.text)}"
+                )
+                yield Found(what, mend, line.where)
 
 
 @hazard(

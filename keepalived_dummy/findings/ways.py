@@ -14,7 +14,6 @@ from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Severity
 from keepalived_dummy.keepalived import Instance
 from keepalived_dummy.observed import Vip
-from keepalived_dummy.pins import family
 
 ADOPT = "keepalived-dummy adopt"
 _STAYS = 257  # from here on networkd keeps static addresses of its own at a reconfigure, and with `yes` those of DHCP
@@ -69,7 +68,7 @@ def _instances(facts: Facts) -> tuple[Instance, ...]:
 def _is_on_its_own(vip: Vip, instance: Instance) -> bool:
     """Whether keepalived makes a macvlan for it; an ipvlan is for adverts only (vrrp_complete_instance() in vrrp.c)."""
     if instance.use_vmac:
-        return vip.family == family(instance) or any(instance.statement.find("use_vmac_addr"))
+        return vip.family == instance.family or any(instance.statement.find("use_vmac_addr"))
     marked = (v for v in instance.vips if any(o.keyword.text == "use_vmac" for o in v.options))
     return any(line.where == vip.where for line in marked)
 
@@ -133,7 +132,7 @@ def _stays(device: str, instance: Instance, facts: Facts, kept: str = "") -> boo
     if facts.systemd is None or facts.systemd < _STAYS:
         return False
     kept = kept or facts.kept.get(device, "")
-    return kept == "yes" or (device, family(instance)) not in facts.leased
+    return kept == "yes" or (device, instance.family) not in facts.leased
 
 
 def _is_pinned(instance: Instance) -> bool:

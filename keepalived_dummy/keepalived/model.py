@@ -7,9 +7,10 @@ or a Statement, so it carries its place, and whether it is certain and stands th
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from keepalived_dummy.errors import Problem
@@ -18,6 +19,12 @@ from keepalived_dummy.keepalived.document import Statement, Word
 # Address keywords with a value after them (alloc_ipaddress()).
 _WITH_VALUE = frozenset(
     ("dev", "scope", "broadcast", "brd", "label", "peer", "preferred_lft", "track_group")
+)
+_BROADCAST = frozenset(("broadcast", "brd"))
+_LONGEST_LABEL = 15  # IFNAMSIZ - 1
+_DIGITS = re.compile(r"\+?([0-9]*)")
+_SAYS_FAMILY = frozenset(
+    ("native_ipv6", "mcast_src_ip", "unicast_src_ip", "mcast_dst_ip", "unicast_peer")
 )
 
 
@@ -30,13 +37,17 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True)
 class Address:
-    """An address line. `prefix` None: none given, so /32 or /128."""
+    """An address line. `prefix` None: none that keepalived takes, so /32 or /128.
+
+    `other_family`: the line is in virtual_ipaddress, and the instance is surely of the other family.
+    """
 
     statement: Statement
     address: str
     prefix: int | None
     options: tuple[Option, ...]
     excluded: bool = False
+    other_family: bool = False
 
     @property
     def device(self) -> Word | None:
@@ -49,6 +60,17 @@ class Address:
         return 6 if ":" in self.address else 4
 
     @property
+    def longest(self) -> int:
+        """The prefix length of a single address."""
+        return 128 if self.family == 6 else 32
+
+    @property
+    def mistaken(self) -> bool:
+        """Whether what stands after the / is not what keepalived makes of it."""
+        _, slash, text = self.statement.words[0].text.partition("/")
+        return bool(slash) and (self.prefix is None or not text.removeprefix("+").isdigit())
+
+    @property
     def valid(self) -> bool:
         """Whether keepalived takes the address; it skips the line else."""
         return not self.skipped
@@ -58,15 +80,15 @@ class Address:
         """Why keepalived skips the line, as alloc_ipaddress() from 2.0 on does; empty where it takes the address."""
         if not _is_address(self.address, self.family):
             return f"{self.address!a} is no address"
-        devices = 0
-        for keyword, value in self.options:
-            devices += keyword.text == "dev"
-            if keyword.text in _WITH_VALUE and value is None:
-                return f"{self.address}: {keyword.text} has no value, so keepalived skips the line"
-            if keyword.text in ("broadcast", "brd") and self.family == 6:
-                return f"{self.address}: keepalived skips an IPv6 address with a broadcast address"
-        if devices > 1:
-            return f"{self.address}: keepalived skips an address with more than one dev"
+        devices = sum(option.keyword.text == "dev" for option in self.options)
+        wrong = (why for option in self.options if (why := _refused(option, self.family)))
+        if (why := next(wrong, "")) or devices > 1:
+            return f"{self.address}: keepalived skips {why or 'an address with more than one dev'}"
+        if self.other_family:
+            return (
+                f"{self.address}: keepalived skips the line, because this vrrp_instance is for"
+                f" IPv{10 - self.family}; virtual_ipaddress_excluded takes both families"
+            )
         return ""
 
     @property
@@ -109,6 +131,12 @@ class Instance:
     virtual_rules: tuple[Statement, ...] = ()
     track_interface: tuple[Statement, ...] = ()
 
+    @property
+    def family(self) -> int:
+        """4 or 6: what VRRP itself runs over. keepalived goes by the first line that it takes and that says it."""
+        found = (one for child in self.statement.children for one in _families(child))
+        return next(found, 4)
+
 
 @dataclass(frozen=True)
 class SyncGroup:
@@ -121,7 +149,10 @@ class SyncGroup:
 
 @dataclass(frozen=True)
 class Model:
-    """All of a configuration that matters to a dummy."""
+    """All of a configuration that matters to a dummy.
+
+    `net_namespace`: the name of the network namespace in which keepalived runs. Of several the first one counts.
+    """
 
     instances: tuple[Instance, ...] = ()
     sync_groups: tuple[SyncGroup, ...] = ()
@@ -130,6 +161,9 @@ class Model:
     static_rules: tuple[Statement, ...] = ()
     dynamic_interfaces: Word | None = None
     vrrp_version: Word | None = None
+    net_namespace: Word | None = None
+    vmac_prefix: Word | None = None
+    garp_groups: tuple[Statement, ...] = ()
 
 
 def _is_address(text: str, family: int) -> bool:
@@ -138,6 +172,37 @@ def _is_address(text: str, family: int) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def _refused(option: Option, family: int) -> str:
+    """What keepalived skips, and why, for an option of an address; empty where it takes the option."""
+    keyword, value = option.keyword.text, option.value
+    if keyword in _WITH_VALUE and value is None:
+        return f"the line, because {keyword} has no value"
+    if keyword in _BROADCAST and family == 6:
+        return "an IPv6 address with a broadcast address"
+    if value is None:
+        return ""
+    if keyword == "label" and len(_bytes(value.text)) > _LONGEST_LABEL:
+        return (
+            f"the line, because the label {value.text!a} has more than {_LONGEST_LABEL} characters"
+        )
+    if keyword in _BROADCAST and value.text not in ("+", "-") and not _is_address(value.text, 4):
+        return f"the line, because {value.text!a} is not a broadcast address"
+    return ""
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def endpoint(text: str) -> str:
+    """The address in a source or a peer; empty where keepalived finds none and skips it.
+
+    keepalived drops what follows a - or else a / (inet_stosockaddr() in lib/utils.c).
+    """
+    address = text.partition("-" if "-" in text else "/")[0]
+    return address if _is_address(address, 6 if ":" in text else 4) else ""
 
 
 def model(statements: tuple[Statement, ...], problems: list[Problem]) -> Model:
@@ -151,6 +216,9 @@ def model(statements: tuple[Statement, ...], problems: list[Problem]) -> Model:
         tuple(_lines(root, "static_rules")),
         _last(_global_defs(root), "dynamic_interfaces", 0),
         _last(_global_defs(root), "vrrp_version", 1),
+        next((s.words[1] for s in root.find("net_namespace") if len(s.words) > 1), None),
+        _last(_global_defs(root), "vmac_prefix", 1),
+        tuple(root.find("garp_group")),
     )
 
 
@@ -216,20 +284,56 @@ def _lines(statement: Statement, keyword: str) -> Iterator[Statement]:
 
 
 def _vips(statement: Statement) -> Iterator[Address]:
+    """The address lines. In virtual_ipaddress keepalived takes only the family of the instance (alloc_vrrp_vip())."""
+    family, certain = 0, True
     for block in statement.children:
-        if block.keyword in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
-            excluded = block.keyword == "virtual_ipaddress_excluded"
-            yield from (address(line, excluded) for line in block.children if line.words)
+        if block.keyword == "virtual_ipaddress":
+            for vip in _addresses(block):
+                if not family:
+                    family = vip.family if vip.valid else 0
+                    certain = certain and vip.certain
+                other = certain and family not in (0, vip.family)
+                yield replace(vip, other_family=True) if other else vip
+        elif block.keyword == "virtual_ipaddress_excluded":
+            yield from (replace(vip, excluded=True) for vip in _addresses(block))
+        elif block.keyword in _SAYS_FAMILY and not family:
+            family = next(_families(block), 0)
+            certain = certain and all(line.certain for line in (block, *block.children))
 
 
-def address(statement: Statement, excluded: bool = False) -> Address:
+def _addresses(block: Statement) -> Iterator[Address]:
+    return (address(line) for line in block.children if line.words)
+
+
+def _families(setting: Statement) -> Iterator[int]:
+    """4 or 6, for each address of a setting by which keepalived goes; none for one that it skips."""
+    if setting.keyword == "native_ipv6":
+        yield 6
+    elif setting.keyword == "virtual_ipaddress":
+        yield from (vip.family for vip in _addresses(setting) if vip.valid)
+    elif setting.keyword in _SAYS_FAMILY:
+        words = [line.words[0] for line in setting.children if line.words] or setting.words[1:2]
+        found = (endpoint(word.text) for word in words)
+        yield from (6 if ":" in one else 4 for one in found if one)
+
+
+def address(statement: Statement) -> Address:
     """Read an address line."""
     text, slash, prefix = statement.words[0].text.partition("/")
-    longest = 128 if ":" in text else 32
-    plain = slash and prefix.isascii() and prefix.isdigit() and len(prefix) < 4
     options: list[Option] = []
     words = iter(statement.words[1:])
     for word in words:
         options.append(Option(word, next(words, None) if word.text in _WITH_VALUE else None))
-    length = int(prefix) if plain and int(prefix) <= longest else None
-    return Address(statement, text, length, tuple(options), excluded)
+    length = _length(prefix, 128 if ":" in text else 32) if slash else None
+    return Address(statement, text, length, tuple(options))
+
+
+def _length(text: str, longest: int) -> int | None:
+    """A prefix length as keepalived makes it when it runs: of the digits at its beginning, so 0 where there are none.
+
+    None where that is out of range, and the address is a single one (read_unsigned_func() in lib/parser.c).
+    """
+    found = _DIGITS.match(text)
+    assert found is not None
+    length = int(found[1] or 0)
+    return None if text.startswith("-") or length > longest else length

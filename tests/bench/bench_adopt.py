@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.keepalived import Memory, read_from
-from keepalived_dummy.rewrite import Wish, rewrite, verify
-from keepalived_dummy.targets import Interface
+from keepalived_dummy.rewrite import rewrite, verify
+from keepalived_dummy.targets import Interface, Wish
 from keepalived_dummy.undo import undo
 
 PATH = "/etc/keepalived/keepalived.conf"

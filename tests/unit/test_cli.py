@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import signal
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from keepalived_dummy import __version__
+from keepalived_dummy import __version__, adopt
 from keepalived_dummy.cli import main
+from keepalived_dummy.targets import Wish
 
 TOP = Path(__file__).parents[2]
 
@@ -140,3 +142,24 @@ def test_generate_imports_what_it_needs(
     assert status == 0
     assert set(wanted) <= set(modules)
     assert not set(unwanted) & set(modules)
+
+
+def test_adopt_is_told_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[adopt.Options] = []
+
+    def run(options: adopt.Options, _: adopt.Voice) -> int:
+        given.append(options)
+        return 0
+
+    monkeypatch.setattr(adopt, "run", run)
+    words = ["--leave", "fe80::1", "--add-routes", "--leave", "192.0.2.10"]
+    assert main(["adopt", *words]) == main(["adopt", "--no-pin-source"]) == 0
+    wishes = [one.wish for one in given]
+    left = frozenset(map(ipaddress.ip_address, ("fe80::1", "192.0.2.10")))
+    assert wishes == [Wish(None, True, True, left), Wish(None, False, False, frozenset())]
+
+
+def test_adopt_leaves_addresses_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["adopt", "--leave", "fe80::1/64"])
+    assert "--leave: 'fe80::1/64' does not appear to be an IPv4 or IPv6" in capsys.readouterr().err

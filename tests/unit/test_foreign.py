@@ -14,6 +14,7 @@ import pytest
 from keepalived_dummy import files, foreign
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.errors import Problem
+from keepalived_dummy.keepalived import Memory, read_from
 
 ROUTES = "static_routes {\n    203.0.113.0/24 via 192.0.2.1\n}\n"
 RULES = "vrrp_instance V {\n    virtual_rules {\n        from 192.0.2.10 lookup 100\n    }\n}\n"
@@ -144,3 +145,13 @@ def test_remove_takes_ours_alone(tmp_path: Path) -> None:
     assert foreign.remove(tmp_path) == foreign.Result()
     path.write_bytes(foreign.render(["ManageForeignRoutes"]))
     assert foreign.remove(tmp_path).changed == [f"/{foreign.PATH}: removed"]
+
+
+def test_routes_that_are_still_to_be_written_ask_for_it(tmp_path: Path) -> None:
+    conf(tmp_path, "")
+    later = read_from(Memory({f"/{foreign.CONFIG}": ROUTES.encode()}), f"/{foreign.CONFIG}")
+    found = foreign.wanted(tmp_path, Config(), later)
+    assert found is not None
+    assert found.content.endswith(b"[Network]\nManageForeignRoutes=no\n")
+    (refuses,) = (Dummy("k", "/etc/keepalived-dummy.d/k.conf", "k0", foreign_routes=False),)
+    assert foreign.wanted(tmp_path, Config((refuses,)), later) is None

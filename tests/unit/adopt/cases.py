@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 from keepalived_dummy import config
 from keepalived_dummy.keepalived import CONFIG, Document, read_from
 from keepalived_dummy.keepalived.disk import Disk
-from keepalived_dummy.rewrite import Rewrite, Wish, rewrite
-from keepalived_dummy.targets import Facts, Interface
+from keepalived_dummy.rewrite import Rewrite, rewrite
+from keepalived_dummy.targets import Facts, Interface, Wish
 
 CASES = Path(__file__).parents[2] / "adopt"
 NAMES = sorted(path.name for path in CASES.iterdir())
@@ -45,7 +46,13 @@ def plan(tree: Path, facts: Facts, words: list[str]) -> Done:
     path = words[words.index("--config") + 1] if "--config" in words else str(CONFIG)
     document = read_from(files, path)
     name = words[words.index("--interface") + 1] if "--interface" in words else None
-    wish = Wish(name, "--no-pin-source" not in words)
+    left = (after for before, after in itertools.pairwise(words) if before == "--leave")
+    wish = Wish(
+        name,
+        "--no-pin-source" not in words,
+        "--add-routes" in words,
+        frozenset(map(ipaddress.ip_address, left)),
+    )
     made = rewrite(document, files, config.load(tree), facts, wish)
     return Done(document, files, made, "--partial" in words)
 

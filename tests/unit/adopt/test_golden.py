@@ -68,11 +68,12 @@ def test_undone_gives_the_same_bytes(case: str, root: Path) -> None:
 
 
 def test_one_line_is_one_change(case: str, root: Path) -> None:
-    """Nothing but address lines and sources differs."""
+    """Nothing but address lines, sources and added routes differs."""
     done = cases.plan(root, cases.facts_of(case), cases.arguments(case))
     for path, after in done.plan.after.items():
         before = (root / path.lstrip("/")).read_bytes()
         pins = [line for line in after.split(b"\n") if b"_src_ip " in line]
         old_pins = [line for line in before.split(b"\n") if b"_src_ip " in line]
         grown = len(after.split(b"\n")) - len(before.split(b"\n"))
-        assert grown == len(pins) - len(old_pins)
+        routes = [line for line in done.plan.routes if f" {line[1]}".encode() in after]
+        assert grown == len(pins) - len(old_pins) + len(routes)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.keepalived import Document, Memory, read_from
-from keepalived_dummy.rewrite import Overlay, Rewrite, Wish, rewrite, verify
-from keepalived_dummy.targets import Interface
+from keepalived_dummy.rewrite import Overlay, Rewrite, rewrite, verify
+from keepalived_dummy.targets import Interface, Wish
 from keepalived_dummy.undo import undo
 
 PATH = "/etc/keepalived/keepalived.conf"
@@ -33,6 +33,12 @@ OPTIONS = [
     *(b"dev ens3", b"dev ens4", b"dev keepalived0", b"dev ens9", b"label ens3:1", b"brd +"),
     *(b"scope link", b"no_track", b"-nodad", b"home", b"use_vmac", b"peer 192.0.2.99"),
 ]
+ROUTES = b"""virtual_routes {
+  192.0.2.0/24 dev ens4 scope link src 192.0.2.10
+  2001:db8::/64 dev ens4 metric 256
+  default via 192.0.2.1 # text
+}
+"""
 options = st.lists(
     st.sampled_from(OPTIONS),
     max_size=2,
@@ -73,6 +79,12 @@ def instances(draw: st.DrawFn) -> bytes:
             )
         )
     )
+    routes = draw(
+        st.sampled_from(
+            [b"", ROUTES, b"virtual_routes {}" + end, b"virtual_routes {" + end + b"}" + end]
+        )
+    )
+    blocks = draw(st.sampled_from([routes + blocks, blocks + routes]))
     name = b"V%d" % draw(st.integers(0, 10**9))
     return b"vrrp_instance " + name + b" {" + end + body + end + blocks + b"}" + end
 
@@ -82,17 +94,17 @@ configurations = st.lists(instances(), min_size=1, max_size=3).map(
 )
 
 
-def plan(data: bytes, pin: bool = True) -> tuple[Document, Memory, Rewrite]:
+def plan(data: bytes, pin: bool = True, routes: bool = True) -> tuple[Document, Memory, Rewrite]:
     """The document, its files and what adopt would do."""
     files = Memory({PATH: data})
     document = read_from(files, PATH)
-    return document, files, rewrite(document, files, CONFIG, FACTS, Wish(None, pin))
+    return document, files, rewrite(document, files, CONFIG, FACTS, Wish(None, pin, routes))
 
 
 @settings(max_examples=300, deadline=None)
-@given(configurations, st.booleans())
-def test_adopt_once_and_for_all(data: bytes, pin: bool) -> None:
-    document, files, done = plan(data, pin)
+@given(configurations, st.booleans(), st.booleans())
+def test_adopt_once_and_for_all(data: bytes, pin: bool, routes: bool) -> None:
+    document, files, done = plan(data, pin, routes)
     assert verify(document, files, done) == []
     after = done.after.get(PATH, data)
     assert undo(data, after, after) == data
@@ -103,7 +115,7 @@ def test_adopt_once_and_for_all(data: bytes, pin: bool) -> None:
     config = Config((*CONFIG.dummies, *dummies))
     facts = {**FACTS, **{d.name: Interface("dummy") for d in config.dummies}}
     memory = Memory({PATH: after})
-    again = rewrite(read_from(memory, PATH), memory, config, facts, Wish(None, pin))
+    again = rewrite(read_from(memory, PATH), memory, config, facts, Wish(None, pin, routes))
     assert (again.after, again.confs) == ({}, {})
 
 

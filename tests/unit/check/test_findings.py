@@ -19,7 +19,7 @@ from keepalived_dummy.errors import Problem
 from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.findings import HAZARDS, Severity, judge
 from keepalived_dummy.interfaces import Link
-from keepalived_dummy.observed import Daemon, Keepalived, Running, Vip, WayOut
+from keepalived_dummy.observed import Daemon, Keepalived, Route, Running, Vip, WayOut
 
 TOP = Path(__file__).resolve().parents[3]
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
@@ -92,6 +92,18 @@ def router(**changed: Any) -> Facts:
     return facts(links=links, **{**made, **changed})
 
 
+ROUTED = CONF.replace(
+    "  virtual_ipaddress {",
+    "  virtual_routes {\n192.0.2.0/24 dev ens3 scope link\n}\n  virtual_ipaddress {",
+)
+
+
+def unnumbered(destination: str, gateway: str = "", ours: bool = False) -> Facts:
+    """An uplink that has a route, and no address."""
+    route = Route(destination, gateway, 254, 0, 4, ours)
+    return facts(uplink_addresses=(), uplink_routes=(route,), seen_vips=(VIP4,))
+
+
 IPV6_INSIDE = setting("ens4", "disable_ipv6", 0)
 IPV6_OUTSIDE = {**setting("ens3", "disable_ipv6", 0), **setting("ens4", "disable_ipv6", 1)}
 
@@ -143,6 +155,16 @@ FOUND: list[tuple[str, Facts, str]] = [
     ("vip-on-managed-interface", facts(seen_vips=(ON_ENS3,)), "192.0.2.10 (VI_1) is on ens3"),
     ("vip-prefix", facts(seen_vips=(vip(prefix=24),)), "/24"),
     ("vip-prefix", facts(seen_vips=(vip(VIP6, prefix=64),)), "/64"),
+    (
+        "vip-broadcast",
+        facts(conf=CONF.replace("192.0.2.10/32", "192.0.2.10/32 brd 192.0.2.255")),
+        "192.0.2.10 (VI_1) on keepalived0 has brd 192.0.2.255",
+    ),
+    (
+        "vip-broadcast",
+        facts(conf=CONF.replace("192.0.2.10/32", "192.0.2.10 broadcast 192.0.2.127")),
+        "192.0.2.10 (VI_1) on keepalived0 has brd 192.0.2.127",
+    ),
     (
         "vip-not-tracked",
         facts(conf=CONF.replace("dev keepalived0\n  }\n  v", "dev keepalived0 no_track\n  }\n  v")),
@@ -214,12 +236,27 @@ FOUND: list[tuple[str, Facts, str]] = [
         ),
         "fe80::1, the source of VI_1",
     ),
+    (
+        "source-gone",
+        facts(conf=CONF.replace("mcast_src_ip 192.0.2.5", "mcast_src_ip 192.0.2.77/24")),
+        "192.0.2.77, the source of VI_1, is no address of this host",
+    ),
     ("keepalived-old", facts(keepalived=(1, 3, 9)), "keepalived is 1.3.9"),
     ("keepalived-not-ordered", facts(after=frozenset(("network.target",))), "not ordered after"),
     (
         "keepalived-not-ordered",
         facts(seen_keepalived=AS_SNAP, after=frozenset(("network.target",))),
         "snap.keepalived.daemon.service is not ordered after",
+    ),
+    (
+        "keepalived-in-namespace",
+        facts(conf="net_namespace lb\nnet_namespace lc\n" + CONF),
+        "keepalived runs in the network namespace lb",
+    ),
+    (
+        "keepalived-in-namespace",
+        facts(conf="@a net_namespace lb\n" + CONF),
+        "keepalived may run in the network namespace lb",
     ),
     ("keepalived-not-running", facts(seen_keepalived=DOWN, seen_vips=()), "does not run"),
     (
@@ -255,6 +292,24 @@ FOUND: list[tuple[str, Facts, str]] = [
         ),
         "no IPv6 address; the way out is in use",
     ),
+    (
+        "uplink-without-address",  # the other VIP has no route
+        facts(
+            uplink_addresses=(),
+            seen_vips=(VIP4, vip(address="198.51.100.1")),
+            conf=ROUTED,
+        ),
+        "no IPv4 address",
+    ),
+    (
+        "uplink-without-address",
+        facts(uplink_addresses=(), seen_vips=(VIP4,), conf=ROUTED.replace("dev ens3", "dev ens4")),
+        "no IPv4 address",
+    ),
+    ("uplink-without-address", unnumbered("192.0.2.0/24", ours=True), "no IPv4 address"),
+    ("uplink-without-address", unnumbered("192.0.2.0/24", "192.0.2.1"), "no IPv4 address"),
+    ("uplink-without-address", unnumbered("198.51.100.0/24"), "no IPv4 address"),
+    ("uplink-without-address", unnumbered("default"), "no IPv4 address"),
     (
         "uplink-without-address",
         router(seen_vips=(VIP4, vip(instance="VI_2"))),
@@ -393,6 +448,14 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ("vip-on-managed-interface", facts(seen_vips=(vip(device="ens3", certain=False),))),
     ("vip-on-managed-interface", facts(seen_vips=(vip(device="eth9"),))),
     ("vip-prefix", facts(seen_vips=(vip(device="ens3", prefix=24),))),
+    ("vip-broadcast", facts(conf=CONF.replace("10/32", "10/32 brd +"))),
+    ("vip-broadcast", facts(conf=CONF.replace("10/32", "10/32 brd 192.0.2"))),  # no VIP
+    ("vip-broadcast", facts(conf=CONF.replace("::10/128", "::10/128 brd 192.0.2.255"))),
+    ("vip-broadcast", facts(conf=CONF.replace("192.0.2.10/32", "@a 192.0.2.10 brd 192.0.2.255"))),
+    (
+        "vip-broadcast",
+        facts(conf=CONF.replace("10/32 dev keepalived0", "10/24 brd 192.0.2.255 dev ens3")),
+    ),
     ("vip-device-missing", facts(dummy_index=0, links={})),
     ("vip-lost", facts(seen_vips=(vip(held=False, due=None),))),
     ("vip-lost", facts(seen_vips=(vip(held=False, due=False),))),
@@ -432,12 +495,18 @@ NOT_FOUND: list[tuple[str, Facts]] = [
         ),
     ),
     ("source-gone", facts(conf=CONF.replace("192.0.2.5", "no.address"))),
+    ("source-gone", facts(conf=CONF.replace("192.0.2.5", "192.0.2.5/24"))),
+    ("source-gone", facts(conf=CONF.replace("192.0.2.5", "192.0.2.5-9"))),
     ("keepalived-old", facts(keepalived=(2, 0, 0))),
     ("keepalived-old", facts(keepalived=None)),
     ("keepalived-not-ordered", facts(after=None)),
+    ("keepalived-in-namespace", facts(conf="net_namespace\nnet_namespace_ipvs lb\n" + CONF)),
+    ("keepalived-in-namespace", facts(conf="global_defs {\nnet_namespace lb\n}\n" + CONF)),
     ("keepalived-not-running", facts(seen_keepalived=DOWN, after=None)),
     ("keepalived-not-running", facts(seen_keepalived=DOWN, conf="# none\n")),
     ("uplink-without-address", facts(uplink_addresses=(), seen_vips=())),
+    ("uplink-without-address", facts(uplink_addresses=(), seen_vips=(VIP4,), conf=ROUTED)),
+    ("uplink-without-address", unnumbered("192.0.2.0/24")),
     ("uplink-without-address", facts(uplink_addresses=("192.0.2.5/24", "fe80::2/64"))),
     (
         "dummy-in-another-vrf",
@@ -625,6 +694,30 @@ def test_a_keepalived_of_another_unit_is_reloaded_by_its_process() -> None:
     given = facts(seen_vips=(vip(instance=""),), seen_keepalived=AS_SNAP)
     (mine,) = (one for one in judge(given) if one.name == "vip-left-behind")
     assert mine.mend == "kill -HUP 77"
+
+
+@pytest.mark.parametrize(
+    ("conf", "severity"),
+    [
+        (f"net_namespace lb\n{CONF}", CRITICAL),
+        (f"@a net_namespace lb\n{CONF}", WARNING),
+        ("net_namespace lb\n", WARNING),
+        ("net_namespace lb\n" + CONF.replace("keepalived0", "ens3"), WARNING),
+    ],
+)
+def test_another_namespace_is_critical_with_a_vip_on_a_dummy(conf: str, severity: Severity) -> None:
+    (found,) = (one for one in judge(facts(conf=conf)) if one.name == "keepalived-in-namespace")
+    assert (found.severity, found.where) == (severity, "/etc/keepalived/keepalived.conf:1")
+
+
+@pytest.mark.parametrize(
+    ("address", "mend"),
+    [("192.0.2.10", "keepalived-dummy adopt"), ("fe80::10", "KeepConfiguration=static ")],
+)
+def test_a_link_local_vip_is_kept_where_it_is(address: str, mend: str) -> None:
+    there = vip(device="ens3", address=address)
+    found = [one for one in judge(facts(seen_vips=(there,))) if "managed-interface" in one.name]
+    assert [one.mend.startswith(mend) for one in found] == [True]
 
 
 def test_a_hazard_has_the_place_in_its_file() -> None:

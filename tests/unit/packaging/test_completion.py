@@ -89,7 +89,7 @@ def test_zsh_says_what_help_says() -> None:
     text = ZSH.read_text().replace("'\\''", "\0")
     found = [
         (name, said.replace("\0", "'"))
-        for name, said in re.findall(r"'(?:\([^)]*\))?([a-z-]+)[:\[]([^']*?)(?:\][^']*)?'", text)
+        for name, said in re.findall(r"'(?:\([^)]*\))?\*?([a-z-]+)[:\[]([^']*?)(?:\][^']*)?'", text)
     ]
     assert found == [
         *((choice.dest, choice.help) for choice in subcommands()._choices_actions),

@@ -77,3 +77,9 @@ def test_another_type_in_any_place_is_against_the_schema() -> None:
 
 def test_the_version_is_that_of_the_schema() -> None:
     assert SCHEMA["properties"]["version"]["const"] == status.VERSION
+
+
+@pytest.mark.parametrize("word", ["192.0.2.5", "192.0.2.5/24", "192.0.2.5-9"])
+def test_a_source_is_shown_as_keepalived_takes_it(word: str) -> None:
+    conf = hosts.CONF.replace("mcast_src_ip 192.0.2.5", f"mcast_src_ip {word}")
+    assert [one["source"] for one in shown(Made(conf=conf))["instances"]] == ["192.0.2.5"]
