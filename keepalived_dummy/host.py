@@ -76,6 +76,7 @@ class Host:
         self._dummies = {dummy.name: dummy for dummy in plan.dummies}
         self._limits = {name: self._limits.get(name, heal.Limit()) for name in self._dummies}
         self._uplinks = {name for dummy in plan.dummies for name in dummy.uplinks}
+        self._uplinks.update(source.uplink for source in plan.sources)
         self.hearing.load(plan.sources, now)
         for place, way in list(self.ways.items()):
             if self._has_way(way.uplink):
@@ -370,7 +371,12 @@ class Host:
                 self._send(way.vips(self._held(way.uplink), now))
 
     def _has_way(self, uplink: str) -> bool:
-        return any(d.way_out and uplink in d.uplinks for d in self._dummies.values())
+        return any(d.way_out and self._serves(d, uplink) for d in self._dummies.values())
+
+    def _serves(self, dummy: Dummy, uplink: str) -> bool:
+        """Tell whether an uplink is one of a dummy, or that of the VRRP of an instance with VIPs there."""
+        spoken = (one for one in self.plan.sources if one.uplink == uplink)
+        return uplink in dummy.uplinks or any(dummy.name in one.dummies for one in spoken)
 
     def _held(self, uplink: str) -> bool:
         """Whether a VIP needs the uplink's way out; asked at each of a thousand addresses that come at once."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.interfaces import Link
 from keepalived_dummy.keepalived import Document, Instance, Word
+from keepalived_dummy.keepalived.model import endpoint
 from keepalived_dummy.plan import PinnedSource
 from keepalived_dummy.routes import LOOPBACK, RT_TABLE_LOCAL
 
@@ -62,11 +63,9 @@ def _source(
 
 
 def _packed(word: Word) -> bytes:
-    """Return an address as bytes; empty where it is none. keepalived strips a prefix length (inet_stosockaddr())."""
-    try:
-        return ipaddress.ip_address(word.text.partition("/")[0]).packed
-    except ValueError:
-        return b""
+    """Return an address as bytes; empty where it is none."""
+    address = endpoint(word.text)
+    return ipaddress.ip_address(address).packed if address else b""
 
 
 def _local(uplink: Link | None, links: Mapping[str, Link]) -> tuple[int, int]:

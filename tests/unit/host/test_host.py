@@ -621,3 +621,17 @@ def test_the_next_run_knows_what_this_one_did() -> None:
 )
 def test_a_memory_of_another_version_is_none(content: bytes) -> None:
     assert memory.unpack(content) == (set(), {}, {})
+
+
+def test_vrrp_may_run_on_another_interface_than_the_vips_are_reached_over() -> None:
+    """[Uplink] Name= names that of the clients; the adverts need the routes of the other one."""
+    world = World()
+    world.host.load(PINNED._replace(sources=(SOURCE._replace(uplink="ens4"),)), world.now)
+    links = [dummy(), link(UPLINK, "ens3"), link(9, "ens4")]
+    world.host.picture(links, [address(9, OWN, 24)], world.now)
+    assert (9, AF_INET) in world.host.ways
+    assert set_up(hear(world)) == []
+    world.tell(address(9, OWN, 24, gone=True))
+    hear(world)
+    world.now += 1
+    assert set_up(hear(world)) == [False]
