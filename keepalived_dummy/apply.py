@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from keepalived_dummy import (
     config,
+    deaf,
     files,
     foreign,
     hearing,
@@ -30,7 +30,6 @@ from keepalived_dummy import (
     wire,
 )
 from keepalived_dummy.errors import Problem
-from keepalived_dummy.interfaces import IFF_UP
 from keepalived_dummy.netlink import AF_INET, AF_INET6
 
 ROOT = Path("/")
@@ -85,7 +84,7 @@ def apply(generate: bool = True) -> Result:
             settled = frozenset(s for s in settled if units.names(s)[0] not in generated.written)
         generated_from, wanted = wanted, lastgood.keep(ROOT, wanted)
         document = keepalived.read()
-        done = links.sync(change, wanted, settled, deaf(wanted, document))
+        done = links.sync(change, wanted, settled, _deaf(wanted, document))
         result.add_links(done)
         if generate and done.changed:  # a link that went needs its .network no more
             result.add_units(units.generate(ROOT, generated_from))
@@ -93,19 +92,12 @@ def apply(generate: bool = True) -> Result:
     return result
 
 
-def deaf(wanted: config.Config, document: keepalived.Document) -> dict[str, str]:
+def _deaf(wanted: config.Config, document: keepalived.Document) -> dict[str, str]:
     """Find the dummies of instances that can't hear their peers, and why."""
     host = links.read()
     found: dict[str, str] = {}
-    with kernel.open_dump_socket() as sock:
-        for one in _sources(wanted, document, host):
-            uplink = host.links.get(one.uplink)
-            if uplink is None or not uplink.flags & IFF_UP:
-                continue  # which keepalived knows
-            own = [item.address for item in host.addresses if item.ifindex == uplink.ifindex]
-            ask = functools.partial(kernel.ask, sock)
-            if why := hearing.why_deaf(one, uplink.ifindex, own, ask):
-                found |= dict.fromkeys(one.dummies, f"vrrp_instance {one.instance}: {why}")
+    for one, why in deaf.find(_sources(wanted, document, host), host):
+        found |= dict.fromkeys(one.dummies, f"vrrp_instance {one.instance}: {why}")
     return found
 
 

@@ -77,7 +77,7 @@ def assemble(s: Sources) -> Observation:
         s.time,
         tuple(_dummies(s)),
         tuple(_vips(s)),
-        tuple(_instance(one, s.states) for one in s.document.model.instances),
+        tuple(_instance(one, s) for one in s.document.model.instances),
         tuple(_uplink(name, s) for name in wired),
         _daemon(s),
         dataclasses.replace(s.keepalived, told=s.states is not None),
@@ -107,6 +107,7 @@ def _dummies(s: Sources) -> Iterator[Dummy]:
                 mac=link.mac.hex(":"),
                 maker=_maker(link.alias, s.networkd.get(link.name, False)),
                 network=s.networks.get(link.ifindex),
+                kept_down=s.report.get("kept_down", {}).get(link.name, ""),
             )
         yield made
 
@@ -197,9 +198,11 @@ def _text(family: int, address: bytes) -> str:
     return socket.inet_ntop(family, address)
 
 
-def _instance(one: VrrpInstance, states: States | None) -> Instance:
+def _instance(one: VrrpInstance, s: Sources) -> Instance:
     source = one.unicast_src_ip or one.mcast_src_ip
-    state = states.get(one.name.text) if states is not None else None
+    state = s.states.get(one.name.text) if s.states is not None else None
+    told = (each for each in s.report.get("sources", ()) if each["instance"] == one.name.text)
+    daemon: Mapping[str, Any] = next(told, {})
     return Instance(
         one.name.text,
         one.interface.text if one.interface else "",
@@ -208,6 +211,8 @@ def _instance(one: VrrpInstance, states: States | None) -> Instance:
         (endpoint(source.text) or source.text) if source else "",
         bool(one.unicast_peer or one.unicast_peers),
         one.name.where,
+        daemon.get("held", False),
+        daemon.get("since"),
     )
 
 

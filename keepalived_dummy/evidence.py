@@ -14,6 +14,7 @@ from pathlib import Path
 
 from keepalived_dummy import (
     assembly,
+    deaf,
     firewall,
     foreign,
     fronts,
@@ -26,6 +27,7 @@ from keepalived_dummy import (
     nft,
     observe,
     others,
+    pinned,
     pins,
     sysctls,
 )
@@ -80,6 +82,7 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
         keepalived=version,
         after=after,
         answers=looking.answers() if probe else (),
+        deaf=dict(looking.deaf()),
         unseen=(*seen.unseen, *looking.unseen),
     )
 
@@ -91,6 +94,13 @@ class _Looking:
     sources: Sources
     seen: Observation
     unseen: list[Unseen] = field(default_factory=list)
+
+    def deaf(self) -> Iterator[tuple[str, str]]:
+        """The instances that can't hear their peers, and why."""
+        known = self.sources
+        found = pinned.sources(known.config, known.document, known.host.links)
+        for one, why in deaf.find(found, known.host):
+            yield one.instance, why
 
     def names(self) -> list[str]:
         """The dummies and uplinks."""

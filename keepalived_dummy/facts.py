@@ -73,7 +73,7 @@ class Facts:
     `leased`: interface and family where there are addresses with an end, as those of DHCP. `sources`: by instance, the
     address that keepalived sends from by itself. `systemd`: its release, None: not known.
     `lacking`: kernel modules that are needed, not loaded and not to be found. `after`: what keepalived.service is
-    ordered after, None: there is no such unit. `gateways`: None where rules decide. `answers`: of a probe.
+    ordered after, None: there is no such unit. `gateways`: None where rules decide. `answers`: of a probe. `deaf`: instances that can't hear their peers, and why.
     """
 
     seen: Observation
@@ -99,6 +99,7 @@ class Facts:
     keepalived: tuple[int, ...] | None = None
     after: frozenset[str] | None = None
     answers: tuple[Answer, ...] = ()
+    deaf: Mapping[str, str] = field(default_factory=dict)
     unseen: tuple[Unseen, ...] = ()
 
     @property

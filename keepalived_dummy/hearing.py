@@ -71,7 +71,7 @@ class Hearing:
 
     def load(self, sources: tuple[PinnedSource, ...], now: float) -> None:
         """Take the pinned sources of a new plan, but for IPv6 link-local ones."""
-        self.sources = tuple(one for one in sources if one.address[:2] != _LINK_LOCAL)
+        self.sources = tuple(one for one in sources if not is_link_local(one.address))
         names = {name for one in self.sources for name in one.dummies}
         self.down = {name: why for name, why in self.down.items() if name in names}
         self.undecided = names - self.down.keys()
@@ -182,6 +182,11 @@ class Hearing:
 def text(address: bytes) -> str:
     """Return an address as it is written."""
     return socket.inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
+
+
+def is_link_local(address: bytes) -> bool:
+    """Tell whether an address is an IPv6 link-local one. An instance with such a source hears by its interface."""
+    return len(address) == 16 and address[:2] == _LINK_LOCAL
 
 
 def holds(

@@ -62,7 +62,7 @@ class Wire:
 class Dummy:
     """A dummy that a conf asks for. `index` 0: it is not there.
 
-    `maker`: keepalived-dummy, networkd, or somebody else. `kind` is dummy, or another interface has its name.
+    `kept_down`: why the daemon keeps it down, or empty. `maker`: keepalived-dummy, networkd, or somebody else. `kind` is dummy, or another interface has its name.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Dummy:
     mac: str = ""
     maker: str = ""
     network: Network | None = None
+    kept_down: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,11 @@ class Vip:
 
 @dataclass(frozen=True)
 class Instance:
-    """A vrrp_instance. `state` is None where keepalived does not tell; `source`: its pinned source address, or empty."""
+    """A vrrp_instance. `state` is None where keepalived does not tell; `source`: its pinned source address, or empty.
+
+    `held`: packets to the source are delivered by a local route of ours. `away_since`: since when the uplink does not have
+    the source, in seconds since 1970; None: it has it.
+    """
 
     name: str
     interface: str
@@ -117,6 +122,8 @@ class Instance:
     source: str
     unicast: bool
     where: str
+    held: bool = False
+    away_since: float | None = None
 
 
 @dataclass(frozen=True)

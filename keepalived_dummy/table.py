@@ -69,6 +69,8 @@ def _dummy(dummy: Dummy, seen: Observation, style: Style) -> Iterator[str]:
             "link", f"made by {dummy.maker}, MTU {dummy.mtu}, MAC {dummy.mac or 'none'}"
         )
         yield from _network(dummy)
+    if dummy.kept_down:
+        yield from _row("kept down", dummy.kept_down)
     yield from _row("uplink", ", ".join(dummy.uplinks) or "none yet")
     yield from _row("wire", _wire(dummy))
     vips = seen.vips_on(dummy.name)
@@ -166,6 +168,9 @@ def _keepalived(seen: Observation, style: Style) -> Iterator[str]:
     yield _head(seen.keepalived.unit or "keepalived", state, colour, style)
     for one in seen.instances:
         source = f", source {one.source}" if one.source else ", no pinned source"
+        if one.away_since is not None:
+            source += f", away for {_ago(seen.time - one.away_since)}"
+            source += ", held" if one.held else ", not held" if one.unicast else ""
         where = f"on {one.interface}" if one.interface else "without interface"
         yield from _row(one.state or "?", f"{one.name} {where}{source}")
     for other in seen.keepalived.others:

@@ -523,7 +523,29 @@ def uplink_without_address() -> None:
         alone("uplink-without-address", "warning", "the way out is in use since 20")
         CONF.write_text("[Uplink]\nWayOut=no\n")
         run("keepalived-dummy apply; systemctl reload keepalived-dummy; sleep 3")
-        alone("uplink-without-address", "critical", "the way out is not in use")
+        found = sees("uplink-without-address", "critical", "the way out is not in use")
+        assert sorted(found) == ["instance-cannot-hear", "uplink-without-address"]
+
+
+@check(**without("keepalived", "cannot_hear"))
+def instance_cannot_hear() -> None:
+    """Without a route it holds its VIPs until keepalived starts anew; then it is in FAULT, and back with its address."""
+    ends = (f"ip address replace {ADDRESS}/24 dev {UPLINK}", f"networkctl reconfigure {UPLINK}")
+    CONF.write_text("[Uplink]\nWayOut=no\n")
+    run("keepalived-dummy apply; systemctl reload keepalived-dummy; sleep 3")
+    with undone(*ends):
+        run(f"ip -4 address flush dev {UPLINK}; sleep 1")
+        sees(
+            "instance-cannot-hear", "critical", f"VI_1 can't hear its peers: {UPLINK} does not have"
+        )
+        assert holds_both()
+        run("systemctl restart keepalived; sleep 4")
+        found = sees("instance-cannot-hear", "critical", "can't hear its peers")
+        assert "instance-in-fault" in found, sorted(found)
+        assert "dummy-down" not in found, sorted(found)
+        assert not holds_both()
+    host.wait_for("the VIPs are back", holds_both, 20)
+    assert "instance-cannot-hear" not in look()
 
 
 @check(**without("uplink", "without_link_local"))

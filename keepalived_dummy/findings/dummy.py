@@ -45,7 +45,7 @@ def another_kind(facts: Facts) -> Iterator[Found]:
 def down(facts: Facts) -> Iterator[Found]:
     """It is set down."""
     for one in facts.dummies:
-        if not one.up:
+        if not one.up and not (one.kept_down and facts.deaf):
             yield Found(f"{one.name} is down", _APPLY, one.path)
 
 

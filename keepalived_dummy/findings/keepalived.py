@@ -175,3 +175,26 @@ def _on_dummies(facts: Facts, others: Collection[str] = ()) -> Iterator[Instance
         devices = {vip.device.text for vip in one.vips if vip.device and vip.certain}
         if devices & dummies and not alone(one):
             yield one
+
+
+@hazard(
+    "instance-cannot-hear",
+    Severity.CRITICAL,
+    "a node that does not hear a better one becomes MASTER beside it; the daemon keeps it in FAULT while it holds no VIP",
+    passing=True,
+)
+def cannot_hear(facts: Facts) -> Iterator[Found]:
+    """The address that keepalived.conf pins is away, and the kernel delivers no advert without it."""
+    for one in _on_dummies(facts):
+        why = facts.deaf.get(one.name.text)
+        if why is None or one.interface is None:
+            continue
+        name = one.interface.text
+        uplink = facts.seen.uplink(name)
+        others = uplink.usable(one.family) if uplink else ()
+        managed = name in facts.networks and facts.networks[name].managed
+        mend = f"networkctl renew {name}" if managed else f"ip address add ... dev {name}"
+        mend = _ADOPT if others else mend
+        yield Found(
+            f"vrrp_instance {one.name.text} can't hear its peers: {why}", mend, one.name.where
+        )

@@ -270,6 +270,7 @@ FOUND: list[tuple[str, Facts, str]] = [
         "does not run",
     ),
     ("instance-in-fault", facts(instance_state="FAULT"), "VI_1 is in FAULT"),
+    ("instance-cannot-hear", facts(deaf={"VI_1": "no"}), "VI_1 can't hear its peers: no"),
     ("uplink-missing", facts(uplink_index=0), "ens3, the uplink of keepalived0, is not there"),
     (
         "uplink-without-address",
@@ -758,3 +759,25 @@ def test_what_lets_vips_through_a_firewall_that_looks_at_interfaces() -> None:
     (found,) = (one for one in judge(old) if one.name == "firewall-drops-vips")
     rule = "iptables -t raw -I PREROUTING -i ens3 -d 192.0.2.10 -j ACCEPT"
     assert found.mend.partition("  #")[0] == rule
+
+
+@pytest.mark.parametrize(
+    ("addresses", "managed", "mend"),
+    [
+        (("fe80::2/64",), True, "networkctl renew ens3"),
+        (("fe80::2/64",), False, "ip address add ... dev ens3"),
+        (("192.0.2.77/24",), True, "keepalived-dummy adopt"),
+    ],
+)
+def test_what_lets_an_instance_hear(addresses: tuple[str, ...], managed: bool, mend: str) -> None:
+    networks = {} if managed else {"ens3": healthy.UNMANAGED}
+    given = facts(uplink_addresses=addresses, deaf={"VI_1": "no"}, networks=networks)
+    (found,) = (one for one in judge(given) if one.name == "instance-cannot-hear")
+    assert found.mend == mend
+
+
+def test_a_dummy_that_is_kept_down_is_down_for_a_reason() -> None:
+    kept = {"dummy_up": False, "dummy_kept_down": "VI_1 is deaf"}
+    names = [one.name for one in judge(facts(**kept, deaf={"VI_1": "no"}))]
+    assert names == ["instance-cannot-hear"]
+    assert "dummy-down" in [one.name for one in judge(facts(**kept))]

@@ -118,7 +118,7 @@ def test_a_pass_finds_who_cannot_hear(
     host = links.Host({"ens3": ENS3._replace(flags=flags)}, own)
     monkeypatch.setattr(links, "read", lambda: host)
     monkeypatch.setattr(kernel, "ask", lambda sock, request: None)
-    assert apply.deaf(Config((DUMMY,)), document(UNICAST)).keys() == wanted
+    assert apply._deaf(Config((DUMMY,)), document(UNICAST)).keys() == wanted
 
 
 def test_a_dummy_of_a_deaf_instance_is_not_set_up(monkeypatch: pytest.MonkeyPatch) -> None:

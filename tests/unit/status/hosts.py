@@ -76,6 +76,11 @@ def report(**values: Any) -> dict[str, Any]:
     return {**known, **values}
 
 
+def source(**values: Any) -> dict[str, Any]:
+    known = {"instance": "VI_1", "uplink": "ens3", "address": "192.0.2.5", "held": True}
+    return {**known, "since": NOW - 75, **values}
+
+
 def member(index: int, address: str) -> tuple[int, bytes]:
     return index, groups.group(ipaddress.ip_address(address).packed)
 
@@ -199,9 +204,26 @@ HOSTS = {
             route(2, "192.0.2.0/24", ours=True),
             route(2, "0.0.0.0/0", "192.0.2.1", ours=True),
         ),
-        report=report(way_out=[way(in_use=2, since=NOW - 75, times=4)]),
+        report=report(way_out=[way(in_use=2, since=NOW - 75, times=4)], sources=[source()]),
         members=(),
         others=(Running(811, "docker-0123.scope", "/etc/keepalived/keepalived.conf", False),),
+    ),
+    "cannot-hear": dataclasses.replace(
+        BASE,
+        conf=CONF.replace(
+            "mcast_src_ip 192.0.2.5", "unicast_src_ip 192.0.2.5\n  unicast_peer { 192.0.2.6 }"
+        ),
+        links=(link("ens3", 2), link("keepalived0", 7, "dummy", DOWN)),
+        addresses=BASE.addresses[2:3],
+        routes=(),
+        report=report(
+            sources=[source(held=False)],
+            kept_down={
+                "keepalived0": "vrrp_instance VI_1 can't hear its peers: ens3 does not have 192.0.2.5"
+            },
+        ),
+        states={"VI_1": InstanceState(3, 4)},
+        members=(),
     ),
     "broken": dataclasses.replace(
         BASE,
