@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
 
 from keepalived_dummy import (
     config,
@@ -63,13 +64,13 @@ class Result:
         self.problems += map(str, result.problems)
 
 
-def apply(generate: bool = True) -> Result:
-    """Make everything as configured. Concurrent runs wait for each other.
+def apply(generate: bool = True, *, signals: Collection[Signals] = ()) -> Result:
+    """Make everything as configured. Concurrent runs wait for each other; see files.lock for that and `signals`.
 
     Without `generate`, which needs root, the files of networkd are left to the generator.
     """
     result = Result()
-    with files.lock(ROOT), closing(links.Changer()) as change:
+    with files.lock(ROOT, signals), closing(links.Changer()) as change:
         wanted = config.load(ROOT)
         result.problems += map(str, wanted.problems)
         settled = frozenset(dummy.stem for dummy in wanted.dummies)

@@ -13,7 +13,8 @@ from keepalived_dummy import evidence
 from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings import Finding, Severity, judge
 from keepalived_dummy.observed import Unseen
-from keepalived_dummy.table import count, plain
+from keepalived_dummy.table import count
+from keepalived_dummy.text import plain
 
 VERSION = 1  # of the JSON: of one version, keys are added and none is changed or taken away
 UNKNOWN = 3

@@ -18,6 +18,7 @@ from keepalived_dummy.hold import Held
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.rewrite import Vip
 from keepalived_dummy.targets import Facts, Interface, IPInterface
+from keepalived_dummy.transaction import Signals
 
 _SECONDARY, _DADFAILED, _TENTATIVE = 0x01, 0x08, 0x40  # linux/if_addr.h
 _ARPHRD_ETHER = 1
@@ -50,13 +51,13 @@ class Live:
         """See transaction.Host."""
         return service.reload(running)
 
-    def apply(self) -> list[str]:
+    def apply(self, signals: Signals = ()) -> list[str]:
         """See transaction.Host. Without systemd, in a chroot, the network is not this system's."""
         if not self.service.systemd:
             return []
         from keepalived_dummy import apply
 
-        result = apply.apply()
+        result = apply.apply(signals=signals)
         for line in result.changed:
             self.say(line)
         return [*result.problems, *result.missing]

@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
+import signal
+import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from keepalived_dummy import files
+from keepalived_dummy.errors import UserError
 
 CONTENT = files.MARK + b" from /etc/x.conf\n[NetDev]\n"
 
@@ -142,3 +148,147 @@ def test_lock_makes_a_second_process_wait(tmp_path: Path) -> None:
         assert not select.select([second.stdout], [], [], 0.3)[0]
     assert second.communicate(timeout=20)[0] == b"has it\n"
     assert second.returncode == 0
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@contextlib.contextmanager
+def held(root: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process holds the lock."""
+    script = "import sys; print('has it', flush=True); sys.stdin.read()"
+    path = root / files.RUNTIME / "lock"
+    command = ["flock", "-x", str(path), sys.executable, "-c", script, "a name\x1b[31m"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"has it\n"
+        yield other
+        other.stdin.close()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0])
+def test_only_the_owner_and_root_can_open_the_lock(umask: int, tmp_path: Path) -> None:
+    """flock(2) needs no write permission: who can open the lock for reading can hold it for ever."""
+    former = os.umask(umask)
+    try:
+        with files.lock(tmp_path):
+            assert mode(tmp_path / files.RUNTIME / "lock") == 0o600
+    finally:
+        os.umask(former)
+
+
+@pytest.mark.parametrize("before", [0o644, 0o666, 0o640])
+def test_a_lock_of_an_earlier_release_is_closed_to_others(before: int, tmp_path: Path) -> None:
+    path = tmp_path / files.RUNTIME / "lock"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    path.chmod(before)
+    inode = path.stat().st_ino
+    with files.lock(tmp_path):
+        assert mode(path) == 0o600
+    assert path.stat().st_ino == inode, "a pass of the earlier release may hold it"
+
+
+def test_the_daemons_user_takes_a_lock_whose_mode_it_may_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / files.RUNTIME / "lock"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    path.chmod(0o644)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with files.lock(tmp_path):
+        assert subprocess.run(["flock", "-n", path, "true"], check=False).returncode == 1
+
+
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "fifo", "folder", "socket"])
+def test_what_is_in_the_place_of_the_lock_is_replaced(kind: str, tmp_path: Path) -> None:
+    """The folder is the unprivileged daemon's, and every command of root takes the lock."""
+    import socket
+
+    path, other = tmp_path / files.RUNTIME / "lock", tmp_path / "theirs"
+    path.parent.mkdir(parents=True)
+    other.touch()
+    other.chmod(0o644)
+    make: dict[str, Callable[[], object]] = {
+        "link": lambda: path.symlink_to(other),
+        "link to nothing": lambda: path.symlink_to(tmp_path / "nothing"),
+        "fifo": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "socket": lambda: socket.socket(socket.AF_UNIX).bind(str(path)),
+    }
+    make[kind]()
+    with files.lock(tmp_path):
+        assert path.is_file()
+        assert not path.is_symlink()
+        assert mode(path) == 0o600
+    assert mode(other) == 0o644
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_lock_that_cannot_be_replaced_is_named(tmp_path: Path) -> None:
+    path = tmp_path / files.RUNTIME / "lock"
+    (path / "something").mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"{path} is not a regular file \(remove it\)"):
+        files.lock(tmp_path).__enter__()
+
+
+def test_who_waits_too_long_names_the_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.2)
+    with files.lock(tmp_path):
+        pass
+    with held(tmp_path) as other:
+        with pytest.raises(UserError) as caught:
+            files.lock(tmp_path).__enter__()
+        said = str(caught.value)
+        assert f"{tmp_path / files.RUNTIME / 'lock'} has been locked by process {other.pid}" in said
+        assert f"of user ID {os.getuid()} (flock -x " in said
+        assert said.isprintable()
+    with files.lock(tmp_path):
+        pass
+
+
+def test_the_lock_is_taken_as_soon_as_it_is_free(tmp_path: Path) -> None:
+    with files.lock(tmp_path):
+        pass
+    with held(tmp_path) as other:
+        assert other.stdin is not None
+        threading.Timer(0.3, other.stdin.close).start()
+        with files.lock(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_is_ignored_ends_the_wait(number: signal.Signals, tmp_path: Path) -> None:
+    """As while adopt takes back: only SIGKILL would end it else, and leave a transaction."""
+    with files.lock(tmp_path):
+        pass
+    former = signal.signal(number, signal.SIG_IGN)
+    try:
+        with held(tmp_path) as other:
+            threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+            began = time.monotonic()
+            message = f"interrupted while .* is locked by process {other.pid}"
+            with pytest.raises(UserError, match=message):
+                files.lock(tmp_path, [number]).__enter__()
+            assert time.monotonic() - began < 10
+        assert signal.getsignal(number) == signal.SIG_IGN
+        assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.signal(number, former)
+
+
+def test_the_unit_lets_the_daemons_user_open_a_lock_of_root() -> None:
+    """A file of root and mode 0600 is opened by CAP_DAC_READ_SEARCH only, and flock(2) needs it open for reading."""
+    unit = Path(__file__).parents[2] / "lib/systemd/system/keepalived-dummy.service"
+    lines = unit.read_text().splitlines()
+    assert "AmbientCapabilities=CAP_NET_ADMIN CAP_DAC_READ_SEARCH" in lines
+    assert files._LOCK & os.O_ACCMODE == os.O_RDONLY

@@ -7,7 +7,8 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -340,7 +341,7 @@ def test_a_revert_taken_back_makes_the_dummy_first(
     changes = transaction.changes(scene.journal, there, former)
     apply, puts = scene.world.apply, list[Path]()
 
-    def interrupted() -> list[str]:
+    def interrupted(_: object = ()) -> list[str]:
         if "apply" not in scene.world.log:
             scene.world.log.append("apply")
             raise KeyboardInterrupt
@@ -682,3 +683,43 @@ def test_check_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     failing("open", 0, OSError(errno.EROFS, os.strerror(errno.EROFS)))(monkeypatch)
     with pytest.raises(UserError, match="Read-only file system"):
         replace.check(path)
+
+
+def test_a_lock_that_is_not_had_keeps_nothing_from_being_taken_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run holds it, so neither the way forward nor the way back can have the dummies made."""
+    signals: list[tuple[object, ...]] = []
+
+    def apply(ignored: Collection[signal.Signals] = ()) -> list[str]:
+        signals.append(tuple(ignored))
+        raise UserError("it is locked by process 7")
+
+    monkeypatch.setattr(scene.world, "apply", apply)
+    outcome = scene.run()
+    assert not outcome.done
+    assert scene.state() == "before"
+    assert scene.journal.under_way() is None
+    assert "it is locked by process 7" in outcome.wrong
+    assert signals[0] == (), "a handler ends the wait"
+
+
+def test_signals_end_the_wait_of_the_way_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are ignored there, so the lock has to be told of them."""
+    scene.world.reloads = ["ignored"]
+    signals: list[set[signal.Signals]] = []
+    apply = scene.world.apply
+
+    def noted(ignored: Collection[signal.Signals] = ()) -> list[str]:
+        signals.append(set(ignored))
+        return apply()
+
+    monkeypatch.setattr(scene.world, "apply", noted)
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup(1)
+    try:
+        assert not scene.run().done
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert signals == [set(), set(), {signal.SIGINT, signal.SIGTERM}]
