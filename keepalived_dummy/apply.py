@@ -80,6 +80,7 @@ def apply(generate: bool = True, *, signals: Collection[Signals] = ()) -> Result
             result.add_foreign(foreign.generate(ROOT, wanted))
             settled = frozenset(s for s in settled if units.names(s)[0] not in generated.written)
         generated_from, wanted = wanted, lastgood.keep(ROOT, wanted)
+        result.problems += map(str, wanted.problems[len(generated_from.problems) :])
         done = links.sync(change, wanted, settled)
         result.add_links(done)
         if generate and done.changed:  # a link that went needs its .network no more
@@ -111,7 +112,7 @@ def remove() -> Result:
         result.add_links(links.remove_all(change))
         result.add_units(units.remove(ROOT))
         result.add_foreign(foreign.remove(ROOT))
-        (ROOT / files.RUNTIME / "plan.json").unlink(missing_ok=True)
+        files.remove(ROOT / files.RUNTIME / "plan.json")
     return result
 
 

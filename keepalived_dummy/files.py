@@ -55,7 +55,7 @@ def _open_lock(path: Path) -> int:
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 raise
-            _remove(path)
+            remove(path)
             continue
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode):
@@ -64,12 +64,12 @@ def _open_lock(path: Path) -> int:
                     os.fchmod(descriptor, 0o600)
             return descriptor
         os.close(descriptor)
-        _remove(path)
+        remove(path)
     raise UserError(f"{path} is not a regular file", "remove it")
 
 
-def _remove(path: Path) -> None:
-    """Remove what is in the place of a file. A folder is removed only if it is empty."""
+def remove(path: Path) -> None:
+    """Remove what is in the place of a file, if there is anything; a folder only if it is empty."""
     try:
         path.unlink()
     except (IsADirectoryError, PermissionError):  # a folder: EISDIR, or EPERM as in POSIX
@@ -180,7 +180,7 @@ def write(path: Path, content: bytes) -> None:
     """Put a file in place whole: temporary file, fsync, rename. Readable by all, as networkd needs."""
     temporary = path.parent / f"{_TEMPORARY}{os.getpid()}.tmp"
     try:
-        temporary.unlink(missing_ok=True)  # never written through: the folder may be the daemon's
+        remove(temporary)  # never written through: the folder may be the daemon's
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         with open(descriptor, "wb") as file:
             os.fchmod(file.fileno(), 0o644)  # whatever the umask
@@ -189,7 +189,7 @@ def write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.rename(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
         raise
 
 

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +27,7 @@ from keepalived_dummy import (
     lastgood,
     links,
     routes,
+    runtime,
     service,
     sysctls,
     tc,
@@ -44,6 +45,21 @@ ROOT = Path("/")
 _LINKS = Path("run/systemd/netif/links")  # networkd's, by interface index
 _IGMP6 = Path("/proc/net/igmp6")
 _DENIED = os.strerror(13)
+_PID_MAX = 1 << 22  # PID_MAX_LIMIT in linux/threads.h
+_NUMBER = (int, float)
+_REPORT: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("version", "pid", "memberships", "memberships_failed"), (int,)),
+    **dict.fromkeys(("heals", "events"), (dict,)),
+    **dict.fromkeys(("way_out", "missing", "problems"), (list,)),
+    "last": (str,),
+    "last_event": _NUMBER,
+}
+_WAY: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("uplink", "family"), (str,)),
+    **dict.fromkeys(("known", "in_use", "times"), (int,)),
+    "since": (*_NUMBER, type(None)),
+    "seconds": _NUMBER,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +159,31 @@ def _with_uplinks(wanted: config.Config, names: uplinks.Names) -> config.Config:
 def _report() -> Mapping[str, Any]:
     """The daemon's state.json; empty where there is none, or another version's."""
     try:
-        made = json.loads((ROOT / files.RUNTIME / "state.json").read_bytes())
+        made = runtime.load(ROOT / files.RUNTIME / "state.json")
     except (OSError, ValueError):
         return {}
-    return made if isinstance(made, dict) and made.get("version") == VERSION else {}
+    return made if _is_report(made) else {}
+
+
+def _is_report(made: Any) -> bool:
+    """Whether it is what report.report writes: the file's folder is another user's."""
+    return (
+        _has(made, _REPORT)
+        and made["version"] == VERSION
+        and 0 <= made["pid"] <= _PID_MAX
+        and all(_has(one, _WAY) for one in made["way_out"])
+        and all(isinstance(one, str) for one in (*made["missing"], *made["problems"]))
+        and all(type(one) is int for name in ("heals", "events") for one in made[name].values())
+    )
+
+
+def _has(made: Any, fields: Mapping[str, tuple[type, ...]]) -> bool:
+    """Whether it is an object with these fields, each of one of these types."""
+    return (
+        isinstance(made, dict)
+        and all(type(made.get(name)) in types for name, types in fields.items())
+        and all(math.isfinite(one) for one in made.values() if isinstance(one, float))
+    )
 
 
 def _is_daemon(pid: int) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import subprocess
@@ -208,10 +209,13 @@ def _remove_clsact(state: State, names: Mapping[int, str], kept: Collection[int]
     used = {item.ifindex for item in state.filters} | set(kept)
     script = []
     for record in (Path("/") / files.RUNTIME).glob("clsact-*"):
-        index = int(record.name.removeprefix("clsact-"))
+        number = record.name.removeprefix("clsact-")
+        if not re.fullmatch("[0-9]{1,10}", number):
+            continue  # not ours
+        index = int(number)
         if index in used:
             continue
         if index in names and state.qdiscs.get(index) == "clsact":
             script.append(f"qdisc del dev {names[index]} clsact")
-        record.unlink(missing_ok=True)
+        files.remove(record)
     _run(script)
