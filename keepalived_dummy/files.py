@@ -176,14 +176,14 @@ def same(path: Path, content: bytes) -> bool:
         os.close(descriptor)
 
 
-def write(path: Path, content: bytes) -> None:
-    """Put a file in place whole: temporary file, fsync, rename. Readable by all, as networkd needs."""
+def write(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Put a file in place whole: temporary file, fsync, rename. Readable by all, as networkd needs, unless told."""
     temporary = path.parent / f"{_TEMPORARY}{os.getpid()}.tmp"
     try:
         remove(temporary)  # never written through: the folder may be the daemon's
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)  # whatever the umask
+            os.fchmod(file.fileno(), mode)  # whatever the umask
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

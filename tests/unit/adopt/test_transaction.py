@@ -723,3 +723,65 @@ def test_signals_end_the_wait_of_the_way_back(
     finally:
         signal.signal(signal.SIGHUP, former)
     assert signals == [set(), set(), {signal.SIGINT, signal.SIGTERM}]
+
+
+def modes(folder: Path) -> set[tuple[str, int]]:
+    return {
+        (path.parent.name, path.stat().st_mode & 0o777)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_only_root_can_read_the_ledger(scene: Scene) -> None:
+    """It has digests of keepalived.conf, mostly mode 0600; with one a password in it is guessed."""
+    former = os.umask(0)
+    try:
+        scene.journal.begin(scene.begin())
+        assert modes(scene.journal.folder) == {("state", 0o600), ("backup", 0o600)}
+        scene.run()
+    finally:
+        os.umask(former)
+    assert scene.journal.adopted()
+    assert modes(scene.journal.folder) == {("state", 0o600), ("backup", 0o600)}
+
+
+def test_a_ledger_of_an_earlier_release_is_closed_when_it_is_read(scene: Scene) -> None:
+    scene.run()
+    scene.journal.begin(scene.begin())
+    for path in scene.journal.folder.glob("*.json"):
+        path.chmod(0o644)
+    assert scene.journal.adopted()
+    assert scene.journal.under_way()
+    assert modes(scene.journal.folder) == {("state", 0o600), ("backup", 0o600)}
+
+
+def test_who_may_not_read_the_ledger_is_told_so(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """adopt --dry-run is for anybody."""
+    path = scene.journal.folder / "transaction.json"
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    message = rf"only root can read {path} \(run this as root\)"
+    with pytest.raises(UserError, match=message):
+        scene.journal.under_way()
+
+
+def test_the_entry_of_the_ledgers_folder_is_synced_before_anything_changes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        there = (scene.journal.folder / "transaction.json").exists()
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), there))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    scene.journal.begin(scene.begin())
+    assert (str(scene.journal.folder.parent), True) in synced
