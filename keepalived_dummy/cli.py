@@ -138,7 +138,7 @@ def run_generate(options: argparse.Namespace) -> int:
     with files.lock(root):
         wanted = config.load(root)
         result = units.generate(root, wanted)
-        others = foreign.generate(root, wanted)
+        others = foreign.generate(root, wanted, at_boot=True)
     problems = [*wanted.problems, *result.problems, *others.problems]
     for problem in problems:
         complain(str(problem))
@@ -146,7 +146,7 @@ def run_generate(options: argparse.Namespace) -> int:
         print(f"/{units.FOLDER}/{name}: written")
     for name in result.removed:
         print(f"/{units.FOLDER}/{name}: removed")
-    for line in others.changed:
+    for line in [*others.changed, *others.notes]:
         print(line)
     return 1 if problems else 0
 
