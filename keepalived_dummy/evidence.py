@@ -208,6 +208,8 @@ class _Looking:
                 found += probe.ask(link, local, vips)
             except OSError as error:
                 self.unseen.append(Unseen(f"who answers on {name}", error.strerror or str(error)))
+            except UnicodeEncodeError:  # socket.bind() takes no other name
+                self.unseen.append(Unseen(f"who answers on {name}", "its name is not UTF-8"))
         return tuple(found)
 
 

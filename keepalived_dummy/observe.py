@@ -229,7 +229,7 @@ def _networks(host: links.Host, found: uplinks.Uplinks) -> Iterator[tuple[int, N
 def networkd(index: int) -> tuple[Network, list[Path]] | None:
     """Its word on a link, and the files it goes by; None where it does not run or does not know the link."""
     try:
-        lines = (ROOT / _LINKS / str(index)).read_text().splitlines()
+        lines = (ROOT / _LINKS / str(index)).read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
     values = dict(line.split("=", 1) for line in lines if "=" in line)
@@ -242,8 +242,9 @@ def networkd(index: int) -> tuple[Network, list[Path]] | None:
 def _members() -> frozenset[tuple[int, bytes]]:
     """Who is a member of which IPv6 group: interface index and group."""
     try:
-        lines = _IGMP6.read_text(errors="replace").splitlines()
+        lines = _IGMP6.read_bytes().split(b"\n")
     except OSError:
         return frozenset()
+    # Of bytes: str.split() also splits where a name has a blank that the kernel takes for none, as U+2003.
     words = (line.split() for line in lines)
-    return frozenset((int(w[0]), bytes.fromhex(w[2])) for w in words if len(w) > 2)
+    return frozenset((int(w[0]), bytes.fromhex(w[2].decode())) for w in words if len(w) > 2)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keepalived_dummy import files, kernel, netlink
+from keepalived_dummy.config import misnamed
 from keepalived_dummy.wire import MARK, Filter, Wire
 
 _RTM_GETQDISC = 38
@@ -63,6 +64,7 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     """
     result = Result()
     state = read()
+    spelled = {index: _spelled(index, name) for index, name in names.items()}
     ours = [item for item in state.filters if is_ours(item)]
     wanted = {item.place: item for item in wire.filters}
     there = {place(item) for item in ours}
@@ -72,12 +74,12 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     shared = {_head(item) for item in state.filters if item not in stale}
     script = list(
         dict.fromkeys(
-            _delete(item, names[item.ifindex], _head(item) in shared)
+            _delete(item, spelled[item.ifindex], _head(item) in shared)
             for item in stale
             if item.ifindex in names
         )
     )
-    script += [f"qdisc add dev {names[index]} clsact" for index in sorted(added)]
+    script += [f"qdisc add dev {spelled[index]} clsact" for index in sorted(added)]
     script += [item.line for item in absent]
     said = _run(script)
     for index in added:
@@ -90,8 +92,16 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     for index in sorted(touched & set(names)):
         done = "wired" if index in wire.ends else "wire taken away"
         result.changed.append(f"{names[index]}: {done}")
-    _remove_clsact(state, names, kept | set(wire.ends))
+    _remove_clsact(state, spelled, kept | set(wire.ends))
     return result
+
+
+def _spelled(index: int, name: str) -> str:
+    """The word for an interface in a script: its name, or, where tc can't be told that, ifINDEX (ll_idx_a2n() in iproute2).
+
+    Such an interface is not wired; one that was wired may have been renamed.
+    """
+    return f"if{index}" if misnamed(name) else name
 
 
 def _qdiscs(sock: socket.socket) -> dict[int, str]:
@@ -149,6 +159,7 @@ def _run(script: list[str]) -> str:
             check=False,
             input=text,
             text=True,
+            errors="replace",
             capture_output=True,
             timeout=60,
         )
