@@ -123,7 +123,7 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
         after[path] = drop_in.content
         if (there := replace.content(Path(path))) is not None:
             before[path] = there
-    voice.say(edits.diff(before, after))
+    voice.say(edits.diff(before, after, done.read))
     return TO_DO
 
 

@@ -14,7 +14,7 @@ from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings import Finding, Severity, judge
 from keepalived_dummy.observed import Unseen
 from keepalived_dummy.table import count
-from keepalived_dummy.text import plain
+from keepalived_dummy.text import masked, plain
 
 VERSION = 1  # of the JSON: of one version, keys are added and none is changed or taken away
 UNKNOWN = 3
@@ -58,7 +58,7 @@ def lines(found: tuple[Finding, ...], facts: Facts) -> list[str]:
         said.append(
             f"OK {count(vips, 'VIP')}, {count(dummies, 'dummy', 'dummies')}, no hazard found"
         )
-    return list(map(plain, said))
+    return [masked(plain(line)) for line in said]
 
 
 def text(one: Finding) -> str:

@@ -35,7 +35,7 @@ class Vip:
 class Rewrite:
     """What is to be done: files that change, from `before` to `after`, and confs to be made; path to content.
 
-    `vips`: all whose place is certain.
+    `vips`: all whose place is certain. `read`: all files of the configuration.
     """
 
     before: Mapping[str, bytes] = field(default_factory=dict)
@@ -44,6 +44,7 @@ class Rewrite:
     vips: tuple[Vip, ...] = ()
     notes: tuple[str, ...] = ()
     refused: tuple[Problem, ...] = ()
+    read: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
     used = {chosen.names[device] for _, _, device in moving if device in chosen.names}
     confs = chosen.confs if used else {}
     before = {path: there[path] for path in after}
-    return Rewrite(before, after, confs, vips, _once(notes), tuple(sorted(set(refused))))
+    found_wrong = tuple(sorted(set(refused)))
+    return Rewrite(before, after, confs, vips, _once(notes), found_wrong, contents)
 
 
 def _without(edits: list[Edit], real: Mapping[str, str], refused: list[Problem]) -> list[Edit]:

@@ -140,3 +140,48 @@ def test_generate_imports_what_it_needs(
     assert status == 0
     assert set(wanted) <= set(modules)
     assert not set(unwanted) & set(modules)
+
+
+ODD = "e\x1b]0;title\x07 auth_pass s3cret \udcff"
+SAFE = "e\\x1b]0;title\\x07 auth_pass *** \\udcff"
+
+
+@pytest.mark.parametrize(
+    "command", [["apply"], ["apply", "--remove"], ["wire"], ["wire", "--dry-run"]]
+)
+def test_what_a_pass_says_steers_no_terminal(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from keepalived_dummy import apply
+
+    result = apply.Result([ODD], [ODD], [ODD], [ODD])
+    for name in ("apply", "remove"):
+        monkeypatch.setattr(apply, name, lambda: result)
+    monkeypatch.setattr(apply, "show", lambda: (f"{ODD}\n\t{ODD}\n", [ODD]))
+    main(command)
+    for text in capsys.readouterr():
+        assert SAFE in text
+        assert "s3cret" not in text
+        assert all(char.isprintable() or char in "\t\n" for char in text)
+
+
+def test_what_adopt_says_steers_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "keepalived.conf"
+    text = """vrrp_instance "V\x1b[31m" {
+    interface "e\x1b]0;x\x07"
+    virtual_ipaddress {
+        192.0.2.10/24
+        192.0.2.11/24 brd + use_vmac "\x1b[2J"
+        192.0.2.300
+    }
+}
+~LST(P x) auth_pass s3cret \x1b
+"""
+    path.write_text(text)
+    main(["adopt", "--dry-run", "--config", str(path)])
+    out, err = capsys.readouterr()
+    assert "\\x1b" in out + err
+    assert "s3cret" not in out + err
+    assert all(char.isprintable() or char == "\n" for char in out + err)
