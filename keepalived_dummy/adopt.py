@@ -93,7 +93,7 @@ def plan(options: Options) -> Rewrite:
     document = keepalived.read_from(files, str(options.config))
     if not document.files:
         raise UserError("; ".join(map(str, document.problems)))
-    facts = live.facts(links.read())
+    facts = live.facts(links.read_patiently())
     done = rewrite(document, files, config.load(ROOT), facts, options.wish)
     if wrong := verify(document, files, done):
         raise UserError(

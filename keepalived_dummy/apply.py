@@ -120,7 +120,12 @@ def _remove_way_out(host: links.Host, held: bool, result: Result) -> None:
     """Take away the routes that the daemon left for its next start; those that a VIP's replies may need stay."""
     with kernel.open_socket() as sock:
         for number, family in ((4, AF_INET), (6, AF_INET6)):
-            found = list(_way_out(family))
+            try:
+                found = list(_way_out(family))
+            except OSError as error:
+                what = f"the IPv{number} routes of the way out could not be read: {error.strerror or error}"
+                result.problems.append(f"{what}; run this again")
+                continue
             for name in dict.fromkeys(host.names.get(route.ifindex, "?") for route in found):
                 what = f"{name}: IPv{number} routes of the way out"
                 if held:
@@ -134,7 +139,7 @@ def _remove_way_out(host: links.Host, held: bool, result: Result) -> None:
 
 def _way_out(family: int) -> Iterator[routes.Route]:
     """The routes of the way out, wherever they are."""
-    with kernel.open_dump_socket() as sock, contextlib.suppress(OSError):  # no IPv6
+    with kernel.open_dump_socket() as sock, contextlib.suppress(kernel.Refused):  # no IPv6
         for message in kernel.dump(sock, routes.dump_routes(family, 0)):
             if message.type == routes.RTM_NEWROUTE:
                 route = routes.of_way_out(message.body)

@@ -163,8 +163,13 @@ class _Looking:
                 request = netlink.dump_filters(index, netlink.CLSACT_INGRESS)
                 try:
                     bodies = [message.body for message in kernel.dump(sock, request)]
-                except OSError:
+                except kernel.Refused:
                     continue  # no qdisc, and so no filter
+                except OSError as error:
+                    self.unseen.append(
+                        Unseen(f"the filters of {name}", error.strerror or str(error))
+                    )
+                    continue
                 yield from fronts.find_fronts(name, bodies, name in silent)
 
     def chains(self) -> tuple[firewall.Chain, ...]:

@@ -39,7 +39,7 @@ class Live:
             self.service = service.find()
         pid = self.service.pid
         said = service.states(pid) if states and pid else None
-        host = links.read()
+        host = links.read_patiently()
         places = (
             (_normal(socket.inet_ntop(item.family, item.address)), host.names[item.ifindex])
             for item in host.addresses

@@ -92,7 +92,7 @@ def sources(
         unseen.append(Unseen(str(file), "only root may read it"))
         wanted = _with_uplinks(wanted, before)
     unseen += unread(document)
-    host = links.read()
+    host = links.read_patiently()
     new: frozenset[str] = frozenset()
     if intent:
         new = frozenset(dummy.name for dummy in wanted.dummies) - host.links.keys()
@@ -114,7 +114,7 @@ def sources(
         found=found,
         wire=wire.render(found.joints, sysctls.silent(found.every)),
         filters=tc.read().filters,
-        routes=tuple(routes_through(host.links[name].ifindex for name in there)),
+        routes=_routes((host.links[name].ifindex for name in there), unseen),
         networks=dict(_networks(host, found)),
         networkd={name: links.made_by_networkd(name) for name in found.names},
         members=_members(),
@@ -206,12 +206,20 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
+def _routes(indices: Iterable[int], unseen: list[Unseen]) -> tuple[routes.Route, ...]:
+    try:
+        return tuple(routes_through(indices))
+    except OSError as error:
+        unseen.append(Unseen("the routes of the uplinks", error.strerror or str(error)))
+        return ()
+
+
 def routes_through(indices: Iterable[int]) -> Iterator[routes.Route]:
-    """The routes of these links; of a router's full table those alone that a way out would keep."""
+    """The routes of these links; of a router's full table those alone that a way out would keep. Raises OSError."""
     with kernel.open_dump_socket() as sock:
         for index, family in itertools.product(indices, (AF_INET, AF_INET6)):
             thin = functools.partial(wayout.preferred, ifindex=index)
-            with contextlib.suppress(OSError):  # no IPv6, or the link is gone
+            with contextlib.suppress(kernel.Refused):  # no IPv6, or the link is gone
                 for message in kernel.dump(sock, routes.dump_routes(family, index), thin):
                     if message.type == routes.RTM_NEWROUTE:
                         route = routes.route(message.body, index)

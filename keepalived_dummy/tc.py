@@ -117,7 +117,7 @@ def _qdiscs(sock: socket.socket) -> dict[int, str]:
 def _filters(sock: socket.socket, index: int, parent: int) -> list[netlink.Message]:
     try:
         return kernel.dump(sock, netlink.dump_filters(index, parent))
-    except OSError:  # the link or its qdisc went meanwhile
+    except kernel.Refused:  # the link or its qdisc went meanwhile
         return []
 
 

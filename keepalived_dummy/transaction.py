@@ -109,7 +109,7 @@ def _run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
             outcome.wrong.append(_text(error))
             _give_up(host, transaction, move)
             given_up = _back(journal, host, transaction, move, outcome)
-            _let_go(host, transaction, move, given_up)
+            _let_go(host, transaction, move, given_up, outcome)
         else:
             try:
                 journal.end(transaction.then)
@@ -250,21 +250,37 @@ def _guard(host: Host, vips: tuple[Vip, ...], before: Picture, held: list[Held])
 def _give_up(host: Host, what: Transaction, move: _Move) -> None:
     """Drop at once what another node holds by now: the way back may take long, and two nodes would answer."""
     if move.held and move.before is not None:
-        now = host.picture(move.before.states is not None)
+        now = _seen(host, move.before.states is not None)
+        if now is None:  # what is held has a lifetime
+            return
         lost = hold.lost(move.held, what.vips, now)
         hold.drop(lost)
         move.held = [one for one in move.held if one not in lost]
 
 
-def _let_go(host: Host, what: Transaction, move: _Move, given_up: bool) -> None:
+def _let_go(host: Host, what: Transaction, move: _Move, given_up: bool, outcome: Outcome) -> None:
     """Keep what keepalived has taken, unless it has given all that up; drop the rest."""
     taken: list[Held] = []
     before = move.before
-    if before is not None and move.asked and not given_up:
-        now = host.picture(before.states is not None)
+    if before is not None and move.asked and not given_up and move.held:
+        now = _seen(host, before.states is not None)
+        if (
+            now is None
+        ):  # keepalived may have it: it stays for its lifetime, and none is taken from keepalived
+            places = ", ".join(f"{one.address} on {one.device}" for one in move.held)
+            outcome.wrong.append(f"it could not be seen whether keepalived has {places}")
+            return
         taken = hold.taken(move.held, what.vips, before, now)
         hold.keep(taken)
     hold.drop(one for one in move.held if one not in taken)
+
+
+def _seen(host: Host, states: bool) -> Picture | None:
+    """The host now; None where it could not be read, which must not keep anything from being put back."""
+    try:
+        return host.picture(states)
+    except OSError:
+        return None
 
 
 def _apply(host: Host) -> None:
@@ -306,7 +322,10 @@ def _await(look: Callable[[], tuple[list[str], bool]], addresses: int) -> list[s
     """What is still wrong after PROOF_SECONDS, and as much as this many addresses may take; at once where it will stay so."""
     end = time.monotonic() + PROOF_SECONDS + addresses * _SECONDS_EACH
     while True:
-        wrong, stays = look()
+        try:
+            wrong, stays = look()
+        except OSError as error:  # it may be read the next time
+            wrong, stays = [f"it could not be seen: {_text(error)}"], False
         if not wrong or stays or time.monotonic() > end:
             return wrong
         time.sleep(_LOOK)
@@ -349,8 +368,8 @@ def _made(host: Host, ignored: Signals) -> list[str]:
 
 def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> bool:
     """Have keepalived take what was put back, and see it where `before` is given; whether it was reloaded."""
-    now = host.picture(False)
-    if wrong := host.reload(now.pid != 0):
+    now = _seen(host, False)
+    if wrong := host.reload(now is None or now.pid != 0):
         outcome.wrong.append(f"keepalived can't be reloaded: {wrong}")
         return False
     if before is None:

@@ -785,3 +785,72 @@ def test_the_entry_of_the_ledgers_folder_is_synced_before_anything_changes(
     monkeypatch.setattr(os, "fsync", noted)
     scene.journal.begin(scene.begin())
     assert (str(scene.journal.folder.parent), True) in synced
+
+
+@pytest.fixture
+def held(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A VIP is held in the move; what ip(8) is told."""
+    batches: list[str] = []
+    monkeypatch.setattr(hold, "_run", batches.append)
+    one = Held("192.0.2.10/32", "k0", (), "forever", True)
+    monkeypatch.setattr(scene.world, "holds", lambda *_: [one])
+    monkeypatch.setattr(guard, "start", lambda *_: contextlib.nullcontext())
+    return batches
+
+
+def in_a_storm(scene: Scene, monkeypatch: pytest.MonkeyPatch, from_: int) -> transaction.Outcome:
+    """A run in which no look succeeds from this one on."""
+    picture, looks = scene.world.picture, [0]
+
+    def look(states: bool = True) -> Picture:
+        looks[0] += 1
+        if looks[0] >= from_:
+            raise InterruptedError(errno.EINTR, "what the kernel listed changed under way")
+        return picture(states)
+
+    monkeypatch.setattr(scene.world, "picture", look)
+    return scene.run()
+
+
+@pytest.mark.parametrize(
+    ("from_", "done"),
+    [(1, []), (2, []), (3, ["replace", "del"]), (4, ["replace", "change", "del"])],
+)
+def test_a_host_that_cannot_be_read_keeps_nothing_from_being_taken_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, held: list[str], from_: int, done: list[str]
+) -> None:
+    outcome = in_a_storm(scene, monkeypatch, from_)
+    assert not outcome.done
+    assert scene.state() == "before"
+    assert scene.journal.under_way() is None
+    assert any("changed under way" in line for line in outcome.wrong)
+    assert [line.split()[1] for line in held if line] == done
+
+
+def test_what_keepalived_may_have_taken_is_not_dropped_unseen(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, held: list[str]
+) -> None:
+    """keepalived is MASTER with it, perhaps, and does not take the former configuration back."""
+    scene.world.reloads = ["", "refused"]
+    outcome = in_a_storm(scene, monkeypatch, 3)
+    assert not outcome.done
+    said = "it could not be seen whether keepalived has 192.0.2.10/32 on k0"
+    assert said in outcome.wrong
+    assert [line.split()[1] for line in held if line] == ["replace"]
+
+
+def test_a_look_that_fails_once_is_taken_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "PROOF_SECONDS", 10.0)
+    picture, looks = scene.world.picture, [0]
+
+    def look(states: bool = True) -> Picture:
+        looks[0] += 1
+        if looks[0] == 3:
+            raise InterruptedError(errno.EINTR, "what the kernel listed changed under way")
+        return picture(states)
+
+    monkeypatch.setattr(scene.world, "picture", look)
+    assert scene.run().done
+    assert scene.state() == "after"
