@@ -47,7 +47,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Host:
-    """The host's interfaces by name, and their addresses, at one moment."""
+    """The host's interfaces by name, and their IPv4 and IPv6 addresses, at one moment."""
 
     links: Mapping[str, Link]
     addresses: tuple[Address, ...]
@@ -70,9 +70,8 @@ def read() -> Host:
     """The host as it is now. Raises OSError where it could not be read whole."""
     with kernel.open_dump_socket() as sock:
         found = [interfaces.link(item.body) for item in kernel.dump(sock, interfaces.dump_links())]
-        addresses = [
-            interfaces.address(item.body) for item in kernel.dump(sock, interfaces.dump_addresses())
-        ]
+        dumped = kernel.dump(sock, interfaces.dump_addresses())
+        addresses = [address for item in dumped if (address := interfaces.address_of(item))]
     return Host({link.name: link for link in found}, tuple(addresses))
 
 
