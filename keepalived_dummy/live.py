@@ -27,11 +27,15 @@ _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass
 class Live:
-    """See transaction.Host; `say` takes what is worth knowing and no error."""
+    """See transaction.Host; `say` takes what is worth knowing and no error.
+
+    `needs_states`: nothing moves where something keeps keepalived from telling its state.
+    """
 
     config: Path
     say: Callable[[str], None]
     service: service.Service = field(default_factory=service.find)
+    needs_states: bool = False
 
     def picture(self, states: bool = True) -> Picture:
         """See transaction.Host."""
@@ -75,6 +79,11 @@ class Live:
 
     def holds(self, vips: tuple[Vip, ...], before: Picture) -> list[Held]:
         """See transaction.Host."""
+        untold = self.needs_states and before.states is None
+        if untold and (
+            wrong := service.obstacle(self.service.pid)
+        ):  # there since it was looked for
+            raise UserError(wrong)
         return hold.needed(keepalived.read(self.config), vips, before)
 
 

@@ -104,7 +104,11 @@ def sources(
     ask = ask and intent is None
     states = service.states(pid) if ask and pid and os.geteuid() == 0 else None
     if ask and pid and states is None:
-        why = "it does not tell" if os.geteuid() == 0 else "only root may ask it"
+        why = (
+            service.obstacle(pid) or "it does not tell"
+            if os.geteuid() == 0
+            else "only root may ask it"
+        )
         unseen.append(Unseen("keepalived's state", why))
     return Sources(
         time=time.time(),

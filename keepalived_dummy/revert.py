@@ -66,6 +66,8 @@ def run(path: Path, reload: bool, voice: Voice) -> int:
             return REFUSED
         for note in done.notes:
             voice.say(str(note))
+        if reload and (untold := service.obstacle(host.service.pid)):
+            voice.complain(untold)
         voice.say(_diff(done))
         if not voice.ask():
             voice.complain("nothing was changed")
