@@ -94,6 +94,9 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument(
         "--watch", action="store_true", help="show it again at each event, until ^C"
     )
+    status.add_argument(
+        "--into", type=Path, help=argparse.SUPPRESS
+    )  # keepalived-dummy-metrics.service
     status.set_defaults(run=run_status)
 
     check = commands.add_parser(
@@ -249,7 +252,7 @@ def run_status(options: argparse.Namespace) -> int:
     from keepalived_dummy import status
 
     form = next((one for one in ("json", "brief", "prometheus") if getattr(options, one)), "text")
-    return status.run(form, options.watch)
+    return status.run(form, options.watch, options.into)
 
 
 def run_check(options: argparse.Namespace) -> int:

@@ -193,6 +193,40 @@ def write(path: Path, content: bytes, mode: int = 0o644) -> None:
         raise
 
 
+def put_into(folder: Path, name: str, content: bytes, owner: int = 0) -> None:
+    """Put a file in place whole in a folder that others may reach, where nothing of theirs is opened or followed.
+
+    UserError where the folder is not its owner's (root's): who has the folder above it can put another in its place.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except NotADirectoryError as error:
+        raise UserError(f"{folder} is not a directory", "a link to one is not followed") from error
+    try:
+        found = os.fstat(descriptor).st_uid
+        if found != owner:
+            raise UserError(
+                f"{folder} belongs to user ID {found}, who could have anything written there",
+                f"chown root {folder}",
+            )
+        for left in os.listdir(descriptor):  # by a run that was killed
+            if left.startswith(_TEMPORARY):
+                os.unlink(left, dir_fd=descriptor)
+        temporary = f"{_TEMPORARY}{os.urandom(8).hex()}.tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with open(os.open(temporary, flags, 0o600, dir_fd=descriptor), "wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(content)
+            os.rename(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=descriptor)
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def write_mask(path: Path) -> None:
     """Put a link to /dev/null in place, whole too."""
     temporary = path.parent / f"{_TEMPORARY}{os.getpid()}.tmp"

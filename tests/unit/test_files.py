@@ -292,3 +292,74 @@ def test_the_unit_lets_the_daemons_user_open_a_lock_of_root() -> None:
     lines = unit.read_text().splitlines()
     assert "AmbientCapabilities=CAP_NET_ADMIN CAP_DAC_READ_SEARCH" in lines
     assert files._LOCK & os.O_ACCMODE == os.O_RDONLY
+
+
+ME = os.getuid()
+
+
+def test_put_into_replaces_a_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x.prom"
+    for content in (CONTENT, b"new"):
+        former = os.umask(0o077)
+        (tmp_path / ".keepalived-dummy-7f.tmp").touch()  # of a run that was killed
+        try:
+            files.put_into(tmp_path, path.name, content, ME)
+        finally:
+            os.umask(former)
+        assert path.read_bytes() == content
+        assert mode(path) == 0o644
+        assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("name", ["x.prom", ".keepalived-dummy-00.tmp"])
+def test_put_into_follows_no_link_of_others(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "folder"
+    victim.write_bytes(b"theirs")
+    folder.mkdir()
+    (folder / name).symlink_to(victim)
+    monkeypatch.setattr(os, "urandom", lambda _: b"\0")
+    with contextlib.suppress(FileExistsError):
+        files.put_into(folder, "x.prom", CONTENT, ME)
+    assert victim.read_bytes() == b"theirs"
+
+
+def test_put_into_refuses_a_folder_of_others_and_a_link(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"belongs to user ID {ME}, .*chown root {tmp_path}"):
+        files.put_into(tmp_path, "x.prom", CONTENT, ME + 1)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(UserError, match="is not a directory"):
+        files.put_into(link, "x.prom", CONTENT, ME)
+    assert os.listdir(tmp_path) == ["link"]
+
+
+def test_put_into_leaves_nothing_where_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.prom").mkdir()
+    with pytest.raises(IsADirectoryError):
+        files.put_into(tmp_path, "x.prom", CONTENT, ME)
+    assert os.listdir(tmp_path) == ["x.prom"]
+
+
+def test_the_metrics_are_written_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the unit's own command, in a folder of the one that is root there."""
+    from keepalived_dummy import cli, observe, status
+
+    unit = Path(__file__).parents[2] / "lib/systemd/system/keepalived-dummy-metrics.service"
+    (command,) = (
+        line.removeprefix("ExecStart=").split()
+        for line in unit.read_text().splitlines()
+        if line.startswith("ExecStart=")
+    )
+    assert command[0] == "/usr/sbin/keepalived-dummy"
+    folder = Path("/var/lib/prometheus/node-exporter")
+    assert f"ReadWritePaths=-{folder}" in unit.read_text().splitlines()
+    written: list[tuple[Path, str, bytes]] = []
+    monkeypatch.setattr(files, "put_into", lambda *given: written.append(given))
+    monkeypatch.setattr(observe, "read", lambda: None)
+    monkeypatch.setattr(status, "show", lambda _, form, __: f"{form} é\n")
+    assert cli.main(command[1:]) == 0
+    assert written == [(folder, "keepalived-dummy.prom", "prometheus é\n".encode())]
