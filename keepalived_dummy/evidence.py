@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -25,6 +26,7 @@ from keepalived_dummy import (
     nft,
     observe,
     others,
+    rules,
     sysctls,
 )
 from keepalived_dummy.assembly import Sources
@@ -53,6 +55,7 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
     looking = _Looking(sources, seen)
     networks = dict(looking.networks())
     version, after = looking.keepalived()
+    rules_ = dict(_rules())
     return Facts(
         seen=seen,
         document=sources.document,
@@ -70,7 +73,8 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
         lacking=looking.lacking(),
         fronts=tuple(looking.fronts()),
         chains=looking.chains(),
-        gateways=_gateways(),
+        gateways=_gateways(rules_.get(4)),
+        rules=rules_,
         keepalived=version,
         after=after,
         answers=looking.answers() if probe else (),
@@ -235,13 +239,19 @@ def _probed(seen: Observation) -> dict[str, list[str]]:
     return found
 
 
-def _gateways() -> tuple[Gateway, ...] | None:
+def _rules() -> Iterator[tuple[int, tuple[rules.Rule, ...]]]:
+    """The policy routing rules by family (4, 6), where ip tells them."""
+    for family in (4, 6):
+        with contextlib.suppress(ValueError):
+            yield family, rules.parse(_said("ip", "-json", f"-{family}", "rule") or "")
+
+
+def _gateways(found: tuple[rules.Rule, ...] | None) -> tuple[Gateway, ...] | None:
     """The IPv4 default routes; None where rules other than the usual ones decide, or ip does not say."""
+    if found is None or {rule.priority for rule in found} - _USUAL_RULES:
+        return None
     try:
-        rules = json.loads(_said("ip", "-json", "-4", "rule") or "")
         routes = json.loads(_said("ip", "-json", "-4", "route", "show", "default") or "[]")
-        if {rule["priority"] for rule in rules} - _USUAL_RULES:
-            return None
         return tuple(_hops(routes))
     except (ValueError, KeyError, TypeError):
         return None
