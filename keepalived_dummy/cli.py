@@ -199,7 +199,8 @@ def run_wire(options: argparse.Namespace) -> int:
     script, notes = apply.show()
     for note in notes:
         complain(note)
-    say(script.removesuffix("\n"))
+    if script:
+        say(script.removesuffix("\n"))
     return status
 
 

@@ -69,12 +69,12 @@ def _open_lock(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove what is in the place of a file, if there is anything; a folder only if it is empty."""
+    """Remove what is in the place of a file, if there is anything; a folder with something in it is moved aside."""
     try:
         path.unlink()
     except (IsADirectoryError, PermissionError):  # a folder: EISDIR, or EPERM as in POSIX
         with contextlib.suppress(OSError):
-            path.rmdir()
+            os.rename(path, path.parent / f"{_TEMPORARY}{os.urandom(8).hex()}.aside")
     except FileNotFoundError:
         pass
 

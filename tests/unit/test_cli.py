@@ -185,3 +185,13 @@ def test_what_adopt_says_steers_no_terminal(
     assert "\\x1b" in out + err
     assert "s3cret" not in out + err
     assert all(char.isprintable() or char == "\n" for char in out + err)
+
+
+def test_no_wire_is_no_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from keepalived_dummy import apply
+
+    monkeypatch.setattr(apply, "show", lambda: ("", []))
+    assert main(["wire", "--dry-run"]) == 0
+    assert capsys.readouterr() == ("", "")

@@ -207,7 +207,9 @@ def test_the_daemons_user_takes_a_lock_whose_mode_it_may_not_set(
         assert subprocess.run(["flock", "-n", path, "true"], check=False).returncode == 1
 
 
-@pytest.mark.parametrize("kind", ["link", "link to nothing", "fifo", "folder", "socket"])
+@pytest.mark.parametrize(
+    "kind", ["link", "link to nothing", "fifo", "folder", "full folder", "socket"]
+)
 def test_what_is_in_the_place_of_the_lock_is_replaced(kind: str, tmp_path: Path) -> None:
     """The folder is the unprivileged daemon's, and every command of root takes the lock."""
     import socket
@@ -221,6 +223,7 @@ def test_what_is_in_the_place_of_the_lock_is_replaced(kind: str, tmp_path: Path)
         "link to nothing": lambda: path.symlink_to(tmp_path / "nothing"),
         "fifo": lambda: os.mkfifo(path),
         "folder": path.mkdir,
+        "full folder": lambda: (path / "something").mkdir(parents=True),
         "socket": lambda: socket.socket(socket.AF_UNIX).bind(str(path)),
     }
     make[kind]()
@@ -232,9 +235,16 @@ def test_what_is_in_the_place_of_the_lock_is_replaced(kind: str, tmp_path: Path)
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_lock_that_cannot_be_replaced_is_named(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_replaced_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / files.RUNTIME / "lock"
-    (path / "something").mkdir(parents=True)
+    path.mkdir(parents=True)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(UserError, match=rf"{path} is not a regular file \(remove it\)"):
         files.lock(tmp_path).__enter__()
 
@@ -288,10 +298,18 @@ def test_a_signal_that_is_ignored_ends_the_wait(number: signal.Signals, tmp_path
 
 def test_the_unit_lets_the_daemons_user_open_a_lock_of_root() -> None:
     """A file of root and mode 0600 is opened by CAP_DAC_READ_SEARCH only, and flock(2) needs it open for reading."""
-    unit = Path(__file__).parents[2] / "lib/systemd/system/keepalived-dummy.service"
-    lines = unit.read_text().splitlines()
-    assert "AmbientCapabilities=CAP_NET_ADMIN CAP_DAC_READ_SEARCH" in lines
+    assert "AmbientCapabilities=CAP_NET_ADMIN CAP_DAC_READ_SEARCH" in unit("keepalived-dummy")
     assert files._LOCK & os.O_ACCMODE == os.O_RDONLY
+
+
+@pytest.mark.parametrize("name", ["keepalived-dummy-generator", "keepalived-dummy-regenerate"])
+def test_the_units_let_root_open_a_lock_of_the_daemons_user(name: str) -> None:
+    assert "CapabilityBoundingSet=CAP_DAC_OVERRIDE" in unit(name)
+
+
+def unit(name: str) -> list[str]:
+    path = Path(__file__).parents[2] / f"lib/systemd/system/{name}.service"
+    return path.read_text().splitlines()
 
 
 ME = os.getuid()
@@ -348,15 +366,13 @@ def test_the_metrics_are_written_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """By the unit's own command, in a folder of the one that is root there."""
     from keepalived_dummy import cli, observe, status
 
-    unit = Path(__file__).parents[2] / "lib/systemd/system/keepalived-dummy-metrics.service"
+    lines = unit("keepalived-dummy-metrics")
     (command,) = (
-        line.removeprefix("ExecStart=").split()
-        for line in unit.read_text().splitlines()
-        if line.startswith("ExecStart=")
+        line.removeprefix("ExecStart=").split() for line in lines if line.startswith("ExecStart=")
     )
     assert command[0] == "/usr/sbin/keepalived-dummy"
     folder = Path("/var/lib/prometheus/node-exporter")
-    assert f"ReadWritePaths=-{folder}" in unit.read_text().splitlines()
+    assert f"ReadWritePaths=-{folder}" in lines
     written: list[tuple[Path, str, bytes]] = []
     monkeypatch.setattr(files, "put_into", lambda *given: written.append(given))
     monkeypatch.setattr(observe, "read", lambda: None)
