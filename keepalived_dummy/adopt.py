@@ -70,7 +70,7 @@ def run(options: Options, voice: Voice) -> int:
             live.reads(options.config, running)
         if not recovered(ledger, options.config, voice):
             return REFUSED
-        host = Live(options.config, voice.say)
+        host = Live(options.config, voice.say, needs_states=options.check)
         done = plan(options)
         status = _show(options, voice, done)
         if status != TO_DO:
@@ -97,7 +97,7 @@ def plan(options: Options) -> Rewrite:
     document = keepalived.read_from(files, str(options.config))
     if not document.files:
         raise UserError("; ".join(map(str, document.problems)))
-    facts = live.facts(links.read())
+    facts = live.facts(links.read_patiently())
     done = rewrite(document, files, config.load(ROOT), facts, options.wish)
     if wrong := verify(document, files, done):
         raise UserError(
@@ -130,7 +130,7 @@ def _show(options: Options, voice: Voice, done: Rewrite) -> int:
     if service.find().systemd:
         for line in listeners.before(done.vips, _bound(done), ROOT):
             voice.say(line)
-    voice.say(edits.diff(before, after))
+    voice.say(edits.diff(before, after, done.read))
     return TO_DO
 
 
@@ -148,8 +148,12 @@ def _with_routes(done: Rewrite) -> keepalived.Document | None:
 
 def _endangers(options: Options, voice: Voice, done: Rewrite) -> bool:
     """Whether the VIPs would not be served where they are to go, by what `check` knows of; says so."""
-    if not service.find().systemd:  # in a chroot, the network is not this system's
+    running = service.find()
+    if not running.systemd:  # in a chroot, the network is not this system's
         return False
+    untold = service.obstacle(running.pid) if options.reload else ""
+    if untold:
+        voice.complain(untold)
     # Not for a run with nothing to do, nor for revert.
     from keepalived_dummy import check, foresight
 
@@ -158,11 +162,11 @@ def _endangers(options: Options, voice: Voice, done: Rewrite) -> bool:
         voice.say(f"{missed.what} could not be looked at: {missed.why}")
     for one in found:
         voice.complain(check.text(one))
-    if found:
+    if found or untold:
         voice.complain(
             "nothing is changed; mend these, or move the VIPs all the same with --no-check"
         )
-    return bool(found)
+    return bool(found or untold)
 
 
 def _carry_out(options: Options, voice: Voice, host: Live, ledger: Journal, done: Rewrite) -> int:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
 
 from keepalived_dummy import (
     config,
@@ -67,13 +68,13 @@ class Result:
         self.problems += map(str, result.problems)
 
 
-def apply(generate: bool = True) -> Result:
-    """Make everything as configured. Concurrent runs wait for each other.
+def apply(generate: bool = True, *, signals: Collection[Signals] = ()) -> Result:
+    """Make everything as configured. Concurrent runs wait for each other; see files.lock for that and `signals`.
 
     Without `generate`, which needs root, the files of networkd are left to the generator.
     """
     result = Result()
-    with files.lock(ROOT), closing(links.Changer()) as change:
+    with files.lock(ROOT, signals), closing(links.Changer()) as change:
         wanted = config.load(ROOT)
         result.problems += map(str, wanted.problems)
         settled = frozenset(dummy.stem for dummy in wanted.dummies)
@@ -83,6 +84,7 @@ def apply(generate: bool = True) -> Result:
             result.add_foreign(foreign.generate(ROOT, wanted))
             settled = frozenset(s for s in settled if units.names(s)[0] not in generated.written)
         generated_from, wanted = wanted, lastgood.keep(ROOT, wanted)
+        result.problems += map(str, wanted.problems[len(generated_from.problems) :])
         document = keepalived.read()
         done = links.sync(change, wanted, settled, _deaf(wanted, document))
         result.add_links(done)
@@ -126,7 +128,7 @@ def remove() -> Result:
         result.add_units(units.remove(ROOT))
         result.add_foreign(foreign.remove(ROOT))
         for name in ("plan.json", "memory.json"):
-            (ROOT / files.RUNTIME / name).unlink(missing_ok=True)
+            files.remove(ROOT / files.RUNTIME / name)
     return result
 
 
@@ -134,7 +136,12 @@ def _remove_way_out(host: links.Host, held: bool, result: Result) -> None:
     """Take away the routes that the daemon left for its next start; those that a VIP's replies may need stay."""
     with kernel.open_socket() as sock:
         for number, family in ((4, AF_INET), (6, AF_INET6)):
-            found = list(_way_out(family))
+            try:
+                found = list(_way_out(family))
+            except OSError as error:
+                what = f"the IPv{number} routes of the way out could not be read: {error.strerror or error}"
+                result.problems.append(f"{what}; run this again")
+                continue
             for name in dict.fromkeys(host.names.get(route.ifindex, "?") for route in found):
                 what = f"{name}: IPv{number} routes of the way out"
                 if held:
@@ -166,7 +173,7 @@ def _release_sources(host: links.Host, held: bool, result: Result) -> None:
 
 def _way_out(family: int) -> Iterator[routes.Route]:
     """The routes of the way out, wherever they are."""
-    with kernel.open_dump_socket() as sock, contextlib.suppress(OSError):  # no IPv6
+    with kernel.open_dump_socket() as sock, contextlib.suppress(kernel.Refused):  # no IPv6
         for message in kernel.dump(sock, routes.dump_routes(family, 0)):
             if message.type == routes.RTM_NEWROUTE:
                 route = routes.of_way_out(message.body)

@@ -14,7 +14,8 @@ from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings import Finding, Severity, judge
 from keepalived_dummy.findings.ways import all_ways
 from keepalived_dummy.observed import Unseen
-from keepalived_dummy.table import count, plain
+from keepalived_dummy.table import count
+from keepalived_dummy.text import masked, plain
 
 VERSION = 1  # of the JSON: of one version, keys are added and none is changed or taken away
 UNKNOWN = 3
@@ -59,7 +60,7 @@ def lines(found: tuple[Finding, ...], facts: Facts) -> list[str]:
             f"OK {count(vips, 'VIP')}, {count(dummies, 'dummy', 'dummies')}, no hazard found"
         )
     said += [f"NOTE {what}; not covered: {lacks}" for what, lacks in kept(facts)]
-    return list(map(plain, said))
+    return [masked(plain(line)) for line in said]
 
 
 def kept(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from keepalived_dummy import __version__
 from keepalived_dummy.errors import UserError
+from keepalived_dummy.text import shown
 
 if TYPE_CHECKING:
     from keepalived_dummy import apply
@@ -107,6 +108,9 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument(
         "--watch", action="store_true", help="show it again at each event, until ^C"
     )
+    status.add_argument(
+        "--into", type=Path, help=argparse.SUPPRESS
+    )  # keepalived-dummy-metrics.service
     status.set_defaults(run=run_status)
 
     check = commands.add_parser(
@@ -152,16 +156,16 @@ def run_generate(options: argparse.Namespace) -> int:
     with files.lock(root):
         wanted = config.load(root)
         result = units.generate(root, wanted)
-        others = foreign.generate(root, wanted)
+        others = foreign.generate(root, wanted, at_boot=True)
     problems = [*wanted.problems, *result.problems, *others.problems]
     for problem in problems:
         complain(str(problem))
     for name in result.written:
-        print(f"/{units.FOLDER}/{name}: written")
+        say(f"/{units.FOLDER}/{name}: written")
     for name in result.removed:
-        print(f"/{units.FOLDER}/{name}: removed")
-    for line in others.changed:
-        print(line)
+        say(f"/{units.FOLDER}/{name}: removed")
+    for line in [*others.changed, *others.notes]:
+        say(line)
     return 1 if problems else 0
 
 
@@ -175,9 +179,9 @@ def run_apply(options: argparse.Namespace) -> int:
     for line in [*result.problems, *result.missing]:
         complain(line)
     for line in [*result.changed, *result.notes]:
-        print(line)
+        say(line)
     if not result.changed and not result.status:
-        print("nothing to do")
+        say("nothing to do")
     return result.status
 
 
@@ -209,7 +213,8 @@ def run_wire(options: argparse.Namespace) -> int:
     script, notes = apply.show()
     for note in notes:
         complain(note)
-    print(script, end="")
+    if script:
+        say(script.removesuffix("\n"))
     return status
 
 
@@ -231,14 +236,14 @@ def run_adopt(options: argparse.Namespace) -> int:
         not options.no_reload,
         not options.no_check,
     )
-    return adopt.run(wanted, adopt.Voice(print, complain, _asker(options.yes)))
+    return adopt.run(wanted, adopt.Voice(say, complain, _asker(options.yes)))
 
 
 def run_revert(options: argparse.Namespace) -> int:
     """Take back what adopt did."""
     from keepalived_dummy import adopt, revert
 
-    voice = adopt.Voice(print, complain, _asker(options.yes))
+    voice = adopt.Voice(say, complain, _asker(options.yes))
     return revert.run(_absolute(options.config), not options.no_reload, voice)
 
 
@@ -277,7 +282,7 @@ def run_status(options: argparse.Namespace) -> int:
     from keepalived_dummy import status
 
     form = next((one for one in ("json", "brief", "prometheus") if getattr(options, one)), "text")
-    return status.run(form, options.watch)
+    return status.run(form, options.watch, options.into)
 
 
 def run_check(options: argparse.Namespace) -> int:
@@ -307,10 +312,15 @@ def run_daemon(_: argparse.Namespace) -> int:
     return daemon.run()
 
 
+def say(lines: str) -> None:
+    """Lines to standard output, with what would steer a terminal made plain, and without passwords."""
+    print(shown(lines))
+
+
 def complain(line: str) -> None:
-    """An error line to standard error, with the journal's priority where it goes there (sd-daemon(3))."""
+    """An error line to standard error, as `say`, with the journal's priority where it goes there (sd-daemon(3))."""
     prefix = "<3>" if os.environ.get("JOURNAL_STREAM") else "keepalived-dummy: "
-    print(prefix + line, file=sys.stderr)
+    print(prefix + shown(line), file=sys.stderr)
 
 
 def _find_tools() -> None:

@@ -67,10 +67,9 @@ def parse_interface(value: str) -> str:
     """An interface name both the kernel and networkd take.
 
     Kernel: dev_valid_name() in net/core/dev.c; networkd: ifname_valid_full() in systemd's
-    socket-util. Raises ValueError that says what is wrong.
+    socket-util; tc: see misnamed(). Raises ValueError that says what is wrong.
     """
-    encoded = value.encode()
-    if not 1 <= len(encoded) <= 15:
+    if not 1 <= len(os.fsencode(value)) <= 15:
         raise ValueError("an interface name has 1 to 15 bytes")
     if value in (".", "..", "all", "default"):
         raise ValueError("the kernel keeps this name for itself")
@@ -80,7 +79,19 @@ def parse_interface(value: str) -> str:
         raise ValueError(f"networkd would read {' '.join(wrong)} as a pattern or a quote")
     if value.isdigit():
         raise ValueError("networkd reads a name of digits alone as an interface index")
+    if wrong_for_tc := misnamed(value):
+        raise ValueError(wrong_for_tc)
     return value
+
+
+def misnamed(name: str) -> str:
+    """Why an interface that the kernel has can't be named in a script for tc; empty where it can.
+
+    The kernel takes nearly any bytes as a name. `tc -batch` takes all after a # for a comment (getcmdline() in
+    iproute2's lib/utils.c).
+    """
+    wrong = sorted({c for c in name if not "!" <= c <= "~" or c == "#"})
+    return f"tc can be told no interface name with {' '.join(map(ascii, wrong))}" if wrong else ""
 
 
 def parse_mtu(value: str) -> int:

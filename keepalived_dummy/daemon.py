@@ -223,7 +223,18 @@ class Daemon:
                 self._host.tc(message, self._passes.running)
         torn, self._host.torn = self._host.torn, set()
         if torn and not self._passes.running:
-            self._passes.mend("".join(self._host.mend(i, self._survey.cookies(i)) for i in torn))
+            self._mend(torn)
+
+    def _mend(self, torn: set[int]) -> None:
+        """Puts the filters of these interfaces back; a filter that could not be read is not taken for gone."""
+        script = ""
+        for ifindex in torn:
+            present = self._survey.cookies(ifindex)
+            if present is None:
+                self._passes.want("filters could not be read")
+            else:
+                script += self._host.mend(ifindex, present)
+        self._passes.mend(script)
 
     def _on_answer(self) -> None:
         for message in _received(self._requests):

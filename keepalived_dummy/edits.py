@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
-_PASSWORD = re.compile(r"""(\bauth_pass[^\S\n]+)(?:"[^"\n]*"?|[^ \t\n}]+)""")
+from keepalived_dummy import passwords
+from keepalived_dummy.passwords import Passwords
+from keepalived_dummy.text import plain
 
 Contents = Mapping[str, bytes]  # path to content
 
@@ -61,20 +64,51 @@ def edit(contents: Contents, edits: Iterable[Edit]) -> dict[str, bytes]:
     return changed
 
 
-def diff(before: Contents, after: Contents) -> str:
-    """A unified diff to be looked at; bytes that are no UTF-8 are shown escaped, passwords not at all."""
-    shown = []
+@dataclass(frozen=True)
+class _File:
+    """The lines of a file, and each as it can be shown."""
+
+    lines: list[bytes]
+    shown: list[str]
+
+
+def diff(before: Contents, after: Contents, others: Contents = MappingProxyType({})) -> str:
+    """A unified diff for a terminal or a log: without control characters, and without passwords.
+
+    `others`: files that are read with them, and may say which definition is a password.
+    """
+    hidden = passwords.find([*before.values(), *after.values(), *others.values()])
+    made: list[str] = []
     for path, content in after.items():
-        old = _shown(before.get(path, b""))
-        name = f"a{path}" if path in before else "/dev/null"
-        for line in difflib.unified_diff(old, _shown(content), name, f"b{path}"):
-            safe = _PASSWORD.sub(r"\1***", line)  # it is for a terminal, or ends up in a log
-            shown.append(safe if safe.endswith("\n") else f"{safe}\n\\ No newline at end of file\n")
-    return "".join(shown)
+        old, new = _file(before.get(path, b""), hidden), _file(content, hidden)
+        if hunks := list(_hunks(old, new)):
+            name = f"a{path}" if path in before else "/dev/null"
+            made += [f"--- {plain(name)}", f"+++ {plain(f'b{path}')}", *hunks]
+    return "".join(f"{line}\n" for line in made)
 
 
-def _shown(data: bytes) -> list[str]:
-    text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\\r\n")
-    return [line + "\n" for line in text.split("\n")[:-1]] + [
-        line for line in text.split("\n")[-1:] if line
-    ]
+def _file(data: bytes, hidden: Passwords) -> _File:
+    text = data.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n")
+    safe = ["\t".join(map(plain, line.split("\t"))) for line in hidden.hide(text)]
+    if not data.endswith(b"\n"):
+        safe[-1] += "\n\\ No newline at end of file"
+    return _File([line for line in lines(data) if line], safe)
+
+
+def _hunks(old: _File, new: _File) -> Iterator[str]:
+    """As difflib.unified_diff(), which compares what it shows."""
+    for group in difflib.SequenceMatcher(None, old.lines, new.lines).get_grouped_opcodes():
+        (_, start, _, new_start, _), (_, _, end, _, new_end) = group[0], group[-1]
+        yield f"@@ -{_span(start, end)} +{_span(new_start, new_end)} @@"
+        for kind, first, last, new_first, new_last in group:
+            if kind != "equal":
+                yield from (f"-{line}" for line in old.shown[first:last])
+            sign = " " if kind == "equal" else "+"
+            yield from (sign + line for line in new.shown[new_first:new_last])
+
+
+def _span(start: int, end: int) -> str:
+    """Lines from `start` (from 0) up to `end` (not included), as a unified diff has them."""
+    if end - start == 1:
+        return str(start + 1)
+    return f"{start + 1 if end > start else start},{end - start}"

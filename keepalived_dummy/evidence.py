@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -29,6 +30,7 @@ from keepalived_dummy import (
     others,
     pinned,
     pins,
+    rules,
     sysctls,
 )
 from keepalived_dummy.assembly import Sources
@@ -58,6 +60,7 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
     looking = _Looking(sources, seen)
     networks = dict(looking.networks())
     version, after = looking.keepalived()
+    rules_ = dict(_rules())
     return Facts(
         seen=seen,
         document=sources.document,
@@ -78,7 +81,8 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
         lacking=looking.lacking(),
         fronts=tuple(looking.fronts()),
         chains=looking.chains(),
-        gateways=_gateways(),
+        gateways=_gateways(rules_.get(4)),
+        rules=rules_,
         keepalived=version,
         after=after,
         answers=looking.answers() if probe else (),
@@ -173,8 +177,13 @@ class _Looking:
                 request = netlink.dump_filters(index, netlink.CLSACT_INGRESS)
                 try:
                     bodies = [message.body for message in kernel.dump(sock, request)]
-                except OSError:
+                except kernel.Refused:
                     continue  # no qdisc, and so no filter
+                except OSError as error:
+                    self.unseen.append(
+                        Unseen(f"the filters of {name}", error.strerror or str(error))
+                    )
+                    continue
                 yield from fronts.find_fronts(name, bodies, name in silent)
 
     def chains(self) -> tuple[firewall.Chain, ...]:
@@ -220,6 +229,8 @@ class _Looking:
                 found += probe.ask(link, local, vips)
             except OSError as error:
                 self.unseen.append(Unseen(f"who answers on {name}", error.strerror or str(error)))
+            except UnicodeEncodeError:  # socket.bind() takes no other name
+                self.unseen.append(Unseen(f"who answers on {name}", "its name is not UTF-8"))
         return tuple(found)
 
 
@@ -254,13 +265,19 @@ def _probed(seen: Observation) -> dict[str, list[str]]:
     return found
 
 
-def _gateways() -> tuple[Gateway, ...] | None:
+def _rules() -> Iterator[tuple[int, tuple[rules.Rule, ...]]]:
+    """The policy routing rules by family (4, 6), where ip tells them."""
+    for family in (4, 6):
+        with contextlib.suppress(ValueError):
+            yield family, rules.parse(_said("ip", "-json", f"-{family}", "rule") or "")
+
+
+def _gateways(found: tuple[rules.Rule, ...] | None) -> tuple[Gateway, ...] | None:
     """The IPv4 default routes; None where rules other than the usual ones decide, or ip does not say."""
+    if found is None or {rule.priority for rule in found} - _USUAL_RULES:
+        return None
     try:
-        rules = json.loads(_said("ip", "-json", "-4", "rule") or "")
         routes = json.loads(_said("ip", "-json", "-4", "route", "show", "default") or "[]")
-        if {rule["priority"] for rule in rules} - _USUAL_RULES:
-            return None
         return tuple(_hops(routes))
     except (ValueError, KeyError, TypeError):
         return None

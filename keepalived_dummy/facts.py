@@ -14,6 +14,7 @@ from keepalived_dummy.firewall import Chain
 from keepalived_dummy.interfaces import Link
 from keepalived_dummy.keepalived import Document
 from keepalived_dummy.observed import Dummy, Network, Observation, Unseen, Uplink, Vip
+from keepalived_dummy.rules import Rule
 from keepalived_dummy.targets import IPAddress
 
 
@@ -73,7 +74,8 @@ class Facts:
     `leased`: interface and family where there are addresses with an end, as those of DHCP. `sources`: by instance, the
     address that keepalived sends from by itself. `systemd`: its release, None: not known.
     `lacking`: kernel modules that are needed, not loaded and not to be found. `after`: what keepalived.service is
-    ordered after, None: there is no such unit. `gateways`: None where rules decide. `answers`: of a probe. `deaf`: instances that can't hear their peers, and why.
+    ordered after, None: there is no such unit. `gateways`: None where rules decide. `rules`: by family (4, 6), where ip tells them.
+    `answers`: of a probe. `deaf`: instances that can't hear their peers, and why.
     """
 
     seen: Observation
@@ -96,6 +98,7 @@ class Facts:
     fronts: tuple[Front, ...] = ()
     chains: tuple[Chain, ...] = ()
     gateways: tuple[Gateway, ...] | None = None
+    rules: Mapping[int, tuple[Rule, ...]] = field(default_factory=dict)
     keepalived: tuple[int, ...] | None = None
     after: frozenset[str] | None = None
     answers: tuple[Answer, ...] = ()

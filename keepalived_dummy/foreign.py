@@ -9,18 +9,20 @@ is harmless already. keepalived makes no nexthop objects, so ManageForeignNextHo
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keepalived_dummy import files
+from keepalived_dummy import files, mounts
 from keepalived_dummy.config import Config
 from keepalived_dummy.errors import Problem
 
 if TYPE_CHECKING:
     from keepalived_dummy.keepalived import Document, Statement
+    from keepalived_dummy.keepalived.disk import Disk
 
 PATH = "run/systemd/networkd.conf.d/90-keepalived-dummy.conf"
 CONFIG = "etc/keepalived/keepalived.conf"
@@ -42,6 +44,7 @@ class Result:
 
     changed: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class DropIn:
     reasons: tuple[str, ...]
 
 
-def wanted(root: Path, config: Config, document: Document | None = None) -> DropIn | None:
+def wanted(
+    root: Path, config: Config, document: Document | None = None, disk: Disk | None = None
+) -> DropIn | None:
     """What keepalived.conf asks for and no conf refuses. Raises OSError where keepalived.conf can't be read.
 
     `document`: keepalived.conf as it is to be, in place of the one that is there.
@@ -63,15 +68,17 @@ def wanted(root: Path, config: Config, document: Document | None = None) -> Drop
         return _drop_in(root, document)
     try:
         # keepalived reads no pipe, and waiting for its other end would hold up the boot.
-        with open(root / CONFIG, "rb", opener=files.at_once) as file:
+        real = disk.real(f"/{CONFIG}")[0].lstrip("/") if disk else CONFIG
+        with open(root / real, "rb", opener=files.at_once) as file:
             text = file.read() or b""
     except FileNotFoundError:
         return None
     if not _HINT.search(text):
         return None
     from keepalived_dummy import keepalived
+    from keepalived_dummy.keepalived.disk import Disk
 
-    return _drop_in(root, keepalived.read(root=root))
+    return _drop_in(root, keepalived.read_from(disk or Disk(root), f"/{CONFIG}"))
 
 
 def _drop_in(root: Path, document: Document) -> DropIn | None:
@@ -133,14 +140,30 @@ def release(root: Path) -> int | None:
     return max((int(one[1]) for one in found if one), default=None)
 
 
-def generate(root: Path, config: Config) -> Result:
-    """Put the drop-in in place, or take it away; call it with files.lock held."""
+def generate(root: Path, config: Config, at_boot: bool = False) -> Result:
+    """Put the drop-in in place, or take it away; call it with files.lock held.
+
+    With `at_boot` nothing is read from an automount that is not mounted: the network that it may need comes up
+    only after this. Then a drop-in that is there stays.
+    """
     result = Result()
     path = root / PATH
     try:
-        drop_in = wanted(root, config)
+        disk = _at_boot(root) if at_boot else None
+        try:
+            drop_in = wanted(root, config, disk=disk)
+        except BlockingIOError:
+            drop_in = None
+        if disk and disk.skipped:
+            result.notes.append(
+                f"{', '.join(sorted(disk.skipped))}: not mounted yet, so what keepalived.conf has there is not known;"
+                f" if it has routes or rules, run keepalived-dummy apply to make /{PATH}"
+            )
+            if path.exists():
+                return result
         if drop_in is None:
-            return remove(root)
+            result.changed += remove(root).changed
+            return result
         if files.same(path, drop_in.content):
             return result
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -153,6 +176,18 @@ def generate(root: Path, config: Config) -> Result:
         )
         result.problems.append(Problem(str(shown), 0, str(error.strerror)))
     return result
+
+
+def _at_boot(root: Path) -> Disk | None:
+    """A disk on which no automount is set off; None where there is none, so that the reader is not imported."""
+    points = mounts.automounts()
+    base = os.path.realpath(root).rstrip("/")
+    inside = frozenset(point[len(base) :] for point in points if point.startswith(f"{base}/"))
+    if not inside:
+        return None
+    from keepalived_dummy.keepalived.disk import Disk
+
+    return Disk(root, inside)
 
 
 def remove(root: Path) -> Result:

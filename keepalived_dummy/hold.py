@@ -10,6 +10,7 @@ is left behind where this is killed before the reload; after it, `guard` makes i
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -140,4 +141,4 @@ def _run(batch: str) -> None:
     """What fails, the proof finds."""
     if batch:
         words = ["ip", "-force", "-batch", "-"]
-        subprocess.run(words, input=batch.encode(), capture_output=True, check=False)
+        subprocess.run(words, input=os.fsencode(batch), capture_output=True, check=False)

@@ -112,7 +112,7 @@ class Host:
         for dummy in self._dummies.values():
             if dummy.name not in there.values() and self._mended.get(dummy.name) != now:
                 self._missing(dummy, now)
-        read = [interfaces.address(m.body) for m in addresses if m.type == interfaces.RTM_NEWADDR]
+        read = [address for m in addresses if (address := interfaces.address_of(m))]
         self._told = self._told or any(a.proto for a in read)
         have = {(a.ifindex, a.address, a.prefixlen) for a in read}
         for ifindex, known in self._addresses.items():
@@ -131,10 +131,10 @@ class Host:
 
     def message(self, m: Message, now: float) -> None:
         """A link's or an address's message."""
-        if m.type == interfaces.RTM_DELADDR:
-            self._address_gone(interfaces.address(m.body), now)
-        elif m.type == interfaces.RTM_NEWADDR:
-            a = interfaces.address(m.body)
+        if a := interfaces.address_of(m):
+            if m.type == interfaces.RTM_DELADDR:
+                self._address_gone(a, now)
+                return
             self._address_there(a, now)
             if self._is_news(a):
                 self._want(f"{self._links[a.ifindex].name}: has another link-local address")

@@ -80,7 +80,7 @@ class Watches:
     def _file(self, file: str, held: dict[int, int]) -> None:
         try:
             fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        except (OSError, ValueError):  # not there; a NUL in its name
             return
         wd = self._add(f"/proc/self/fd/{fd}", _MODIFY)
         if wd < 0 or wd in held:

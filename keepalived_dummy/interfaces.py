@@ -40,6 +40,7 @@ _IFLA_INET6_ADDR_GEN_MODE = 8
 _IPV4_DEVCONF_ARP_IGNORE, _IPV4_DEVCONF_ARP_NOTIFY = 19, 22  # include/uapi/linux/ip.h
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
 
+_FAMILIES = (bytes([AF_INET]), bytes([AF_INET6]))
 _IFLA_IFALIAS = 20
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBi")
@@ -114,6 +115,13 @@ def address(body: bytes) -> Address:
         flags = u32(a[_IFA_FLAGS])
     proto = a.get(_IFA_PROTO) or b"\0"
     return Address(family, index, prefixlen, own, flags, proto[0])
+
+
+def address_of(m: Message) -> Address | None:
+    """The address of a message; None where it is not an IPv4 or IPv6 address, as MCTP's of one byte, or no address."""
+    if m.type not in (RTM_NEWADDR, RTM_DELADDR) or m.body[:1] not in _FAMILIES:
+        return None
+    return address(m.body)
 
 
 def is_link_local(a: Address) -> bool:

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
 """What adopt and revert must not forget: contents by their digest, the change under way, what was adopted.
 
-All under /var/lib/keepalived-dummy. Every write is whole and synced before the next step.
+All under /var/lib/keepalived-dummy. Every write is whole and synced before the next step. Only root can read the
+files: a digest of keepalived.conf lets a password in it be guessed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from keepalived_dummy.rewrite import Vip
 
 FOLDER = Path("/var/lib/keepalived-dummy")
 VERSION = 1
+_MODE = 0o600
 FORWARD, BACK = "forward", "back"
 ADOPT, REVERT = "adopt", "revert"
 
@@ -71,7 +76,7 @@ class Journal:
         if not files.same(path, content):
             self._backup.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._backup.chmod(0o700)  # keepalived.conf may hold a password
-            files.write(path, content)
+            files.write(path, content, _MODE)
             files.sync_folder(self._backup)
         return digest
 
@@ -91,6 +96,7 @@ class Journal:
     def begin(self, transaction: Transaction) -> None:
         """Note what is under way; also to change its direction."""
         self._write("transaction.json", asdict(transaction))
+        files.sync_folder(self.folder.parent)  # a folder just made is an entry there
 
     def under_way(self) -> Transaction | None:
         """What a run that was killed left."""
@@ -126,15 +132,19 @@ class Journal:
     def _write(self, name: str, what: dict[str, Any]) -> None:
         self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         text = json.dumps({"version": VERSION, **what}, indent=1, sort_keys=True) + "\n"
-        files.write(self.folder / name, text.encode("utf-8", "surrogateescape"))
+        files.write(self.folder / name, text.encode("utf-8", "surrogateescape"), _MODE)
         files.sync_folder(self.folder)
 
     def _read(self, name: str) -> Any:
         path = self.folder / name
         try:
-            made = json.loads(path.read_bytes())
+            with open(path, "rb") as file:
+                _close_to_others(file.fileno())
+                made = json.loads(file.read())
         except FileNotFoundError:
             return None
+        except PermissionError as error:
+            raise UserError(f"only root can read {path}", "run this as root") from error
         except ValueError as error:
             raise UserError(f"{path} is damaged: {error}") from error
         if made.get("version") != VERSION:
@@ -142,6 +152,13 @@ class Journal:
                 f"{path} is of another release of this package, version {VERSION} wanted"
             )
         return made
+
+
+def _close_to_others(descriptor: int) -> None:
+    """Set the mode of a file that an earlier release has written."""
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != _MODE:
+        with contextlib.suppress(OSError):  # not its owner, or a read-only file system
+            os.fchmod(descriptor, _MODE)
 
 
 def _changes(made: Any) -> tuple[Change, ...]:

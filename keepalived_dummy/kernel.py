@@ -8,6 +8,7 @@ import errno
 import itertools
 import os
 import socket
+import time
 from collections.abc import Callable
 
 from keepalived_dummy import netlink
@@ -15,7 +16,8 @@ from keepalived_dummy import netlink
 _SO_RCVBUFFORCE = 33
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
 _DATAGRAM = 1 << 18  # a dump's datagrams are 32 KiB at most, an event is one message
-_TRIES = 5
+TRIES = 5
+PAUSE = 0.005  # between them, s
 _MANY = 10_000  # messages of an answer
 # Of the requests: what is left of an answer that broke off bears another.
 _numbers = itertools.count(1)
@@ -53,19 +55,24 @@ def receive(sock: socket.socket) -> list[netlink.Message]:
 Thin = Callable[[list[netlink.Message]], list[netlink.Message]]
 
 
-def dump(sock: socket.socket, request: bytes, thin: Thin | None = None) -> list[netlink.Message]:
-    """What the kernel answers to a dump request, asked again where it changed meanwhile.
+def dump(
+    sock: socket.socket, request: bytes, thin: Thin | None = None, pause: float = PAUSE
+) -> list[netlink.Message]:
+    """What the kernel answers to a dump request, asked again after `pause` where it changed meanwhile.
 
     `thin` is given what was read whenever that is much, and tells what of it to keep.
-    Refused where it refuses. After any other OSError the kernel may still be answering on the socket.
+    Refused where it refuses. After any other OSError the kernel may still be answering on the socket; its errno is
+    EINTR where every one of TRIES answers was interrupted by a change, and so may lack what was there all the time.
     """
-    for _ in range(_TRIES):
+    for number in range(TRIES):
+        if number:
+            time.sleep(pause)
         seq = next(_numbers) & 0xFFFFFFFF
         sock.send(netlink.numbered(request, seq))
         answer, whole = _answer(sock, seq, thin)
         if whole:
-            break
-    return answer
+            return answer
+    raise OSError(errno.EINTR, f"what the kernel listed changed under way, {TRIES} times in a row")
 
 
 def ask(sock: socket.socket, request: bytes) -> netlink.Message | None:

@@ -6,20 +6,38 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
-from keepalived_dummy import files, plan
-from keepalived_dummy.config import DEFAULT_NAME, DEFAULT_STEM, Config, Dummy
+from keepalived_dummy import files, plan, runtime
+from keepalived_dummy.config import (
+    DEFAULT_NAME,
+    DEFAULT_STEM,
+    Config,
+    Dummy,
+    parse_interface,
+    parse_mac,
+)
+from keepalived_dummy.errors import Problem
 
 NAME = "confs.json"  # in the runtime folder: the next boot starts from the confs alone
 
 
 def keep(root: Path, wanted: Config) -> Config:
-    """`known`, noted for the next time; call it with files.lock held."""
+    """`known`, noted for the next time; call it with files.lock held.
+
+    Where that cannot be written, the result has one more problem.
+    """
     kept = known(root, wanted)
     path = root / files.RUNTIME / NAME
     content = json.dumps([dataclasses.asdict(dummy) for dummy in kept.dummies]).encode()
-    if not files.same(path, content):
+    if files.same(path, content):
+        return kept
+    try:
         files.write(path, content)
+    except OSError as error:
+        message = f"cannot be written: {error.strerror or error}"
+        problem = Problem(f"/{path.relative_to(root)}", 0, message)
+        return dataclasses.replace(kept, problems=(*kept.problems, problem))
     return kept
 
 
@@ -52,14 +70,35 @@ def sources(root: Path) -> tuple[plan.PinnedSource, ...]:
 
 def _plan(root: Path) -> plan.Plan:
     try:
-        return plan.read((root / files.RUNTIME / "plan.json").read_bytes())
+        return plan.read(runtime.read(root / files.RUNTIME / "plan.json"))
     except (OSError, ValueError):
         return plan.Plan()  # no pass yet, or one of another version
 
 
 def _read(path: Path) -> list[Dummy]:
     try:
-        made = json.loads(path.read_bytes())
-        return [Dummy(**{**one, "uplinks": tuple(one["uplinks"])}) for one in made]
-    except (OSError, ValueError, TypeError, KeyError):
+        return list(map(_dummy, runtime.load(path)))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return []  # none yet, or of another version
+
+
+def _dummy(made: Any) -> Dummy:
+    """The dummy of an entry that `keep` wrote. Any other exception than those caught above is a bug."""
+    mtu, mac = made["mtu"], made["mac"]
+    dummy = Dummy(
+        **{
+            **made,
+            "name": parse_interface(made["name"]),
+            "mac": None if mac is None else parse_mac(mac),
+            "uplinks": tuple(map(parse_interface, made["uplinks"])),
+        }
+    )
+    texts = (dummy.stem, dummy.path)
+    switches = (dummy.wire, dummy.way_out, dummy.foreign_routes)
+    if not (
+        all(isinstance(one, str) and one.isprintable() for one in texts)
+        and all(isinstance(one, bool) for one in switches)
+        and (mtu is None or type(mtu) is int)
+    ):
+        raise ValueError(made)
+    return dummy

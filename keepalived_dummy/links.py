@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.interfaces import ADDR_GEN_NONE, IFF_NOARP, IFF_UP, Address, Link
 
+_PATIENCE, _LOOK = 5.0, 0.1
 NET_ADDR_SET = "3"  # linux/netdevice.h: the MAC was set from user space, not drawn by the kernel
 
 # The link's alias (IFLA_IFALIAS) says who made it, and from which conf.
@@ -46,7 +48,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Host:
-    """The host's interfaces by name, and their addresses, at one moment."""
+    """The host's interfaces by name, and their IPv4 and IPv6 addresses, at one moment."""
 
     links: Mapping[str, Link]
     addresses: tuple[Address, ...]
@@ -66,13 +68,24 @@ class Host:
 
 
 def read() -> Host:
-    """The host as it is now."""
+    """The host as it is now. Raises OSError where it could not be read whole."""
     with kernel.open_dump_socket() as sock:
         found = [interfaces.link(item.body) for item in kernel.dump(sock, interfaces.dump_links())]
-        addresses = [
-            interfaces.address(item.body) for item in kernel.dump(sock, interfaces.dump_addresses())
-        ]
+        dumped = kernel.dump(sock, interfaces.dump_addresses())
+        addresses = [address for item in dumped if (address := interfaces.address_of(item))]
     return Host({link.name: link for link in found}, tuple(addresses))
+
+
+def read_patiently() -> Host:
+    """As `read`, asked for again for some seconds where links and addresses change while they are read."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return read()
+        except InterruptedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_LOOK)
 
 
 class Changer:

@@ -18,6 +18,7 @@ from keepalived_dummy.hold import Held
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.rewrite import Vip
 from keepalived_dummy.targets import Facts, Interface, IPInterface
+from keepalived_dummy.transaction import Signals
 
 _SECONDARY, _DADFAILED, _TENTATIVE = 0x01, 0x08, 0x40  # linux/if_addr.h
 _ARPHRD_ETHER = 1
@@ -26,11 +27,15 @@ _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass
 class Live:
-    """See transaction.Host; `say` takes what is worth knowing and no error."""
+    """See transaction.Host; `say` takes what is worth knowing and no error.
+
+    `needs_states`: nothing moves where something keeps keepalived from telling its state.
+    """
 
     config: Path
     say: Callable[[str], None]
     service: service.Service = field(default_factory=service.find)
+    needs_states: bool = False
 
     def picture(self, states: bool = True) -> Picture:
         """See transaction.Host."""
@@ -38,7 +43,7 @@ class Live:
             self.service = service.find()
         pid = self.service.pid
         said = service.states(pid) if states and pid else None
-        host = links.read()
+        host = links.read_patiently()
         places = (
             (_normal(socket.inet_ntop(item.family, item.address)), host.names[item.ifindex])
             for item in host.addresses
@@ -50,13 +55,13 @@ class Live:
         """See transaction.Host."""
         return service.reload(running)
 
-    def apply(self) -> list[str]:
+    def apply(self, signals: Signals = ()) -> list[str]:
         """See transaction.Host. Without systemd, in a chroot, the network is not this system's."""
         if not self.service.systemd:
             return []
         from keepalived_dummy import apply
 
-        result = apply.apply()
+        result = apply.apply(signals=signals)
         for line in result.changed:
             self.say(line)
         return [*result.problems, *result.missing]
@@ -74,6 +79,11 @@ class Live:
 
     def holds(self, vips: tuple[Vip, ...], before: Picture) -> list[Held]:
         """See transaction.Host."""
+        untold = self.needs_states and before.states is None
+        if untold and (
+            wrong := service.obstacle(self.service.pid)
+        ):  # there since it was looked for
+            raise UserError(wrong)
         return hold.needed(keepalived.read(self.config), vips, before)
 
 

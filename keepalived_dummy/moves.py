@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from keepalived_dummy.config import Config
+from keepalived_dummy.config import Config, misnamed
 from keepalived_dummy.edits import Contents, Edit, lines
 from keepalived_dummy.errors import Problem, UserError
 from keepalived_dummy.keepalived import Address, Document, Instance, Word
@@ -244,6 +244,8 @@ def _unfit(instance: Instance, vip: Address, device: Word | None, known: _Known)
             f"{vip.address} is a link-local address, which works on its own link alone, so it has"
             f" to stay on {device.text}; take it off, or leave it there with --leave {vip.address}"
         )
+    if wrong := misnamed(device.text):
+        return f"{vip.address} can't move from {device.text}: {wrong}; rename it"
     if device.text not in known.facts:
         return f"{vip.address}: {device.text} is not there, so what it needs is not known"
     if address.version == 6 and not _asks_for_neighbours(device.text, known):

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +28,7 @@ from keepalived_dummy import (
     links,
     processes,
     routes,
+    runtime,
     service,
     sysctls,
     tc,
@@ -46,6 +47,21 @@ ROOT = Path("/")
 _LINKS = Path("run/systemd/netif/links")  # networkd's, by interface index
 _IGMP6 = Path("/proc/net/igmp6")
 _DENIED = os.strerror(13)
+_PID_MAX = 1 << 22  # PID_MAX_LIMIT in linux/threads.h
+_NUMBER = (int, float)
+_REPORT: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("version", "pid", "memberships", "memberships_failed"), (int,)),
+    **dict.fromkeys(("heals", "events"), (dict,)),
+    **dict.fromkeys(("way_out", "missing", "problems"), (list,)),
+    "last": (str,),
+    "last_event": _NUMBER,
+}
+_WAY: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("uplink", "family"), (str,)),
+    **dict.fromkeys(("known", "in_use", "times"), (int,)),
+    "since": (*_NUMBER, type(None)),
+    "seconds": _NUMBER,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +94,7 @@ def sources(
         unseen.append(Unseen(str(file), "only root may read it"))
         wanted = _with_uplinks(wanted, before)
     unseen += unread(document)
-    host = links.read()
+    host = links.read_patiently()
     new: frozenset[str] = frozenset()
     if intent:
         new = frozenset(dummy.name for dummy in wanted.dummies) - host.links.keys()
@@ -98,7 +114,7 @@ def sources(
         found=found,
         wire=wire.render(found.joints, sysctls.silent(found.every)),
         filters=tc.read().filters,
-        routes=tuple(routes_through(host.links[name].ifindex for name in there)),
+        routes=_routes((host.links[name].ifindex for name in there), unseen),
         networks=dict(_networks(host, found)),
         networkd={name: links.made_by_networkd(name) for name in found.names},
         members=_members(),
@@ -136,7 +152,7 @@ def _states(pid: int, mine: Process | None, file: Path) -> tuple[service.States 
     if mine and mine.unit != service.UNIT and not processes.speaks(mine):
         return None, f"{mine} is another program than this host's, as in a container"
     states = service.states(pid)
-    return states, "" if states is not None else "it does not tell"
+    return states, "" if states is not None else service.obstacle(pid) or "it does not tell"
 
 
 def unread(document: keepalived.Document) -> Iterator[Unseen]:
@@ -170,10 +186,31 @@ def _with_uplinks(wanted: config.Config, names: uplinks.Names) -> config.Config:
 def _report() -> Mapping[str, Any]:
     """The daemon's state.json; empty where there is none, or another version's."""
     try:
-        made = json.loads((ROOT / files.RUNTIME / "state.json").read_bytes())
+        made = runtime.load(ROOT / files.RUNTIME / "state.json")
     except (OSError, ValueError):
         return {}
-    return made if isinstance(made, dict) and made.get("version") == VERSION else {}
+    return made if _is_report(made) else {}
+
+
+def _is_report(made: Any) -> bool:
+    """Whether it is what report.report writes: the file's folder is another user's."""
+    return (
+        _has(made, _REPORT)
+        and made["version"] == VERSION
+        and 0 <= made["pid"] <= _PID_MAX
+        and all(_has(one, _WAY) for one in made["way_out"])
+        and all(isinstance(one, str) for one in (*made["missing"], *made["problems"]))
+        and all(type(one) is int for name in ("heals", "events") for one in made[name].values())
+    )
+
+
+def _has(made: Any, fields: Mapping[str, tuple[type, ...]]) -> bool:
+    """Whether it is an object with these fields, each of one of these types."""
+    return (
+        isinstance(made, dict)
+        and all(type(made.get(name)) in types for name, types in fields.items())
+        and all(math.isfinite(one) for one in made.values() if isinstance(one, float))
+    )
 
 
 def _is_daemon(pid: int) -> bool:
@@ -196,12 +233,20 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
+def _routes(indices: Iterable[int], unseen: list[Unseen]) -> tuple[routes.Route, ...]:
+    try:
+        return tuple(routes_through(indices))
+    except OSError as error:
+        unseen.append(Unseen("the routes of the uplinks", error.strerror or str(error)))
+        return ()
+
+
 def routes_through(indices: Iterable[int]) -> Iterator[routes.Route]:
-    """The routes of these links; of a router's full table those alone that a way out would keep."""
+    """The routes of these links; of a router's full table those alone that a way out would keep. Raises OSError."""
     with kernel.open_dump_socket() as sock:
         for index, family in itertools.product(indices, (AF_INET, AF_INET6)):
             thin = functools.partial(wayout.preferred, ifindex=index)
-            with contextlib.suppress(OSError):  # no IPv6, or the link is gone
+            with contextlib.suppress(kernel.Refused):  # no IPv6, or the link is gone
                 for message in kernel.dump(sock, routes.dump_routes(family, index), thin):
                     if message.type == routes.RTM_NEWROUTE:
                         route = routes.route(message.body, index)
@@ -219,7 +264,7 @@ def _networks(host: links.Host, found: uplinks.Uplinks) -> Iterator[tuple[int, N
 def networkd(index: int) -> tuple[Network, list[Path]] | None:
     """Its word on a link, and the files it goes by; None where it does not run or does not know the link."""
     try:
-        lines = (ROOT / _LINKS / str(index)).read_text().splitlines()
+        lines = (ROOT / _LINKS / str(index)).read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
     values = dict(line.split("=", 1) for line in lines if "=" in line)
@@ -232,8 +277,9 @@ def networkd(index: int) -> tuple[Network, list[Path]] | None:
 def _members() -> frozenset[tuple[int, bytes]]:
     """Who is a member of which IPv6 group: interface index and group."""
     try:
-        lines = _IGMP6.read_text(errors="replace").splitlines()
+        lines = _IGMP6.read_bytes().split(b"\n")
     except OSError:
         return frozenset()
+    # Of bytes: str.split() also splits where a name has a blank that the kernel takes for none, as U+2003.
     words = (line.split() for line in lines)
-    return frozenset((int(w[0]), bytes.fromhex(w[2])) for w in words if len(w) > 2)
+    return frozenset((int(w[0]), bytes.fromhex(w[2].decode())) for w in words if len(w) > 2)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What `apply --daemon` tells the daemon: one JSON object, read into values."""
 
-import json
 from typing import Any, NamedTuple
+
+from keepalived_dummy import runtime
 
 
 class Dummy(NamedTuple):
@@ -64,14 +65,14 @@ class Plan(NamedTuple):
 def read(text: bytes) -> Plan:
     """The plan in `text`. ValueError where it is none."""
     try:
-        value = json.loads(text)
+        value = runtime.parse(text)
         names = [name for name in Plan._fields if name not in ("dummies", "filters", "sources")]
         lists = {name: _strings(value.get(name, [])) for name in names}
         filters = tuple(_filter(*found) for found in value.get("filters", []))
         sources = tuple(map(_source, value.get("sources", [])))
         dummies = tuple(map(_dummy, value["dummies"]))
         return Plan(dummies, **lists, filters=filters, sources=sources)
-    except (KeyError, TypeError, AttributeError, RecursionError) as problem:
+    except (KeyError, TypeError, AttributeError, OverflowError) as problem:
         raise ValueError(f"no plan: {problem!r}") from None
 
 

@@ -9,10 +9,15 @@ import os
 import stat
 from pathlib import Path
 
+from keepalived_dummy import mounts
 from keepalived_dummy.errors import UserError
 from keepalived_dummy.files import sync_folder
 
 TEMPORARY = ".keepalived-dummy-"  # a dot: no include's glob matches it
+_HINTS = {
+    **dict.fromkeys((errno.EPERM, errno.EROFS), "chattr -i, or a mount"),
+    errno.EBUSY: "edit what is mounted there, or umount it first",
+}
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA)
 
 
@@ -83,7 +88,7 @@ def check(path: Path) -> None:
         with open(temporary, "xb"):
             pass
     except OSError as error:
-        hint = "chattr -i, or a mount" if error.errno in (errno.EPERM, errno.EROFS) else ""
+        hint = _HINTS.get(error.errno or 0, "")
         raise UserError(f"{path} cannot be replaced: {error.strerror}", hint) from error
     finally:
         with contextlib.suppress(OSError):
@@ -93,7 +98,7 @@ def check(path: Path) -> None:
 def _is_mutable(path: Path) -> None:
     """A file that is immutable or append-only refuses to be opened so; one on a read-only mount too."""
     os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
-    if os.path.ismount(path):
+    if mounts.is_point(path):
         raise OSError(errno.EBUSY, "it is a mount of its own")
 
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from keepalived_dummy import edits, journal, keepalived, live, replace, service, transaction
@@ -25,7 +25,7 @@ _Places = dict[_Key, tuple[str, int, str]]  # file, line, device
 class Plan:
     """Files as they are, and as they are to be, None: removed; the VIPs; what stands against it; what is left.
 
-    `adopted`: what was adopted with another --config, and stays.
+    `adopted`: what was adopted with another --config, and stays. `read`: all files of the configuration.
     """
 
     before: dict[str, bytes | None]
@@ -34,6 +34,7 @@ class Plan:
     conflicts: tuple[Problem, ...]
     notes: tuple[Problem, ...]
     adopted: tuple[Generation, ...]
+    read: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def run(path: Path, reload: bool, voice: Voice) -> int:
@@ -67,6 +68,8 @@ def run(path: Path, reload: bool, voice: Voice) -> int:
             return REFUSED
         for note in done.notes:
             voice.say(str(note))
+        if reload and (untold := service.obstacle(host.service.pid)):
+            voice.complain(untold)
         voice.say(_diff(done))
         if not voice.ask():
             voice.complain("nothing was changed")
@@ -88,7 +91,8 @@ def _configs(generations: tuple[Generation, ...]) -> list[str]:
 
 def _diff(done: Plan) -> str:
     before = {path: content or b"" for path, content in done.before.items()}
-    return edits.diff(before, {path: content or b"" for path, content in done.after.items()})
+    after = {path: content or b"" for path, content in done.after.items()}
+    return edits.diff(before, after, done.read)
 
 
 def _carry_out(done: Plan, host: Live, ledger: Journal, reload: bool, voice: Voice) -> int:
@@ -135,7 +139,8 @@ def plan(path: Path, adopted: tuple[Generation, ...], ledger: Journal) -> Plan:
     wanted = {name: content for name, content in after.items() if name not in kept}
     there = {name: before[name] for name in wanted}
     notes = tuple(_notes({**before, **after}, left))
-    return Plan(there, wanted, vips, tuple(sorted(conflicts)), notes, others)
+    read = dict(document.files)
+    return Plan(there, wanted, vips, tuple(sorted(conflicts)), notes, others, read)
 
 
 def _undone(

@@ -37,6 +37,7 @@ class Rewrite:
     """What is to be done: files that change, from `before` to `after`, and confs to be made; path to content.
 
     `vips`: all whose place is certain. `routes`: instance and line of each route that is added to virtual_routes.
+    `read`: all files of the configuration.
     """
 
     before: Mapping[str, bytes] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Rewrite:
     notes: tuple[str, ...] = ()
     refused: tuple[Problem, ...] = ()
     routes: tuple[tuple[str, str], ...] = ()
+    read: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish: Wish) -> Rewrite:
@@ -90,8 +92,8 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
     used = {chosen.names[device] for _, _, device in moving if device in chosen.names}
     confs = chosen.confs if used else {}
     before = {path: there[path] for path in after}
-    problems = tuple(sorted(set(refused)))
-    return Rewrite(before, after, confs, vips, _once(notes), problems, routes)
+    found_wrong = tuple(sorted(set(refused)))
+    return Rewrite(before, after, confs, vips, _once(notes), found_wrong, routes, contents)
 
 
 def _elsewhere(document: Document) -> Iterator[Problem]:

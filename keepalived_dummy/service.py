@@ -8,6 +8,7 @@ import functools
 import glob
 import json
 import os
+import pwd
 import re
 import shlex
 import stat
@@ -24,6 +25,15 @@ from keepalived_dummy import execstart
 UNIT = "keepalived.service"
 BACKUP, MASTER, FAULT = 1, 2, 3
 _TIMEOUT = 60.0
+_ROOT = 0  # the user that keepalived runs as
+_REPLACED = 1.0  # s in which keepalived has put its file in the place of anything but a directory
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISREG, "a file"),
+)
 _READY = "keepalived-dummy: ready"  # what comes after it is from keepalived
 
 
@@ -97,12 +107,14 @@ def reload(running: bool) -> str:
 def states(pid: int, seconds: float = 10) -> States | None:
     """The state of each instance, from keepalived itself; None where it does not tell.
 
-    It writes keepalived.json on a signal, before 2.4.4 not in one step, in its own /tmp.
+    It writes keepalived.json on a signal, before 2.4.4 not in one step, in its own /tmp. See also `obstacle`.
     """
     number = _signal()
     if not number or not _takes(pid, number):
         return None
     path = _json_path(pid)
+    if path.is_dir() and not path.is_symlink():  # which it can't replace
+        return None
     before = _stamp(path)
     try:
         os.kill(pid, number)
@@ -113,7 +125,51 @@ def states(pid: int, seconds: float = 10) -> States | None:
         time.sleep(0.02)
         if _stamp(path) not in (None, before) and (made := _load(path)) is not None:
             return made
+        if time.monotonic() > end - seconds + _REPLACED and _in_the_way(path):
+            break
     return None
+
+
+def obstacle(pid: int) -> str:
+    """What keeps keepalived from telling its state, and what to do about it; empty where nothing is in its way.
+
+    Any user can put something into /tmp in the place of keepalived.json.
+    """
+    number = _signal()
+    if not pid or not number or not _takes(pid, number):
+        return ""
+    path = _json_path(pid)
+    what = _in_the_way(path)
+    return (
+        f"{_seen_from_here(path)} is {what}, so keepalived can't tell its state; remove it"
+        if what
+        else ""
+    )
+
+
+def _in_the_way(path: Path, owner: int = _ROOT) -> str:
+    """What is in the place of a file that only its owner (root) writes; empty where that is the file, or nothing."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return ""
+    if stat.S_ISREG(status.st_mode) and status.st_uid == owner:
+        return ""
+    kind = next((text for is_kind, text in _KINDS if is_kind(status.st_mode)), "no regular file")
+    try:
+        name = pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        name = f"user ID {status.st_uid}"
+    return f"{kind} of {name}"
+
+
+def _seen_from_here(path: Path) -> Path:
+    """A path under /proc/PID/root as this process names it, unless it is elsewhere, as with PrivateTmp=."""
+    here = Path("/", *path.parts[4:])
+    try:
+        return here if here.parent.samefile(path.parent) else path
+    except OSError:
+        return path
 
 
 @functools.cache
@@ -155,7 +211,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _load(path: Path, owner: int = 0) -> States | None:
+def _load(path: Path, owner: int = _ROOT) -> States | None:
     """What is in the file, if it is the owner's (root's) and whole."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -164,7 +220,7 @@ def _load(path: Path, owner: int = 0) -> States | None:
             if not stat.S_ISREG(status.st_mode) or status.st_uid != owner:
                 return None
             return parse(json.loads(file.read()))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

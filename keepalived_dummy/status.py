@@ -8,20 +8,27 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
-from keepalived_dummy import observe, table
+from keepalived_dummy import files, observe, table
 from keepalived_dummy.observed import Observation
 
 VERSION = 1  # of the JSON: of one version, keys are added and none is changed or taken away
 
 
-def run(form: str, watch: bool) -> int:
-    """Show the host in a form: text, brief, json or prometheus; with `watch` again at each event."""
+def run(form: str, watch: bool, into: Path | None = None) -> int:
+    """Show the host in a form: text, brief, json or prometheus; with `watch` again at each event.
+
+    `into`: it is written into this file instead.
+    """
     if watch:
         from keepalived_dummy import watch as watching
 
         return watching.run(lambda: show(observe.read(), form, sys.stdout))
+    if into:
+        files.put_into(into.parent, into.name, show(observe.read(), form, sys.stdout).encode())
+        return 0
     sys.stdout.write(show(observe.read(), form, sys.stdout))
     return 0
 

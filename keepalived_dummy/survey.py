@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Reads what there is from the kernel, for the host to compare with what it knows."""
 
-import contextlib
 import errno
 import time
 from collections.abc import Callable
@@ -63,13 +62,18 @@ class Survey:
             self._renew()
             return None
 
-    def cookies(self, ifindex: int) -> set[bytes]:
-        """The cookies of the filters that an interface has now."""
+    def cookies(self, ifindex: int) -> set[bytes] | None:
+        """The cookies of the filters that an interface has now; None where they could not be read."""
         found: set[bytes] = set()
         for parent in (netlink.CLSACT_INGRESS, netlink.CLSACT_EGRESS):
-            with contextlib.suppress(OSError):  # no qdisc, or no link any more
+            try:
                 for m in self._ask(netlink.dump_filters(ifindex, parent)):
                     found.update(netlink.filter_of(m.body).cookies)
+            except kernel.Refused:  # no qdisc, or no link any more
+                continue
+            except OSError as problem:
+                log(ERR, f"netlink: {problem}")
+                return None
         return found
 
     def clean(self) -> None:
@@ -79,10 +83,17 @@ class Survey:
                 route = routes.of_way_out(m.body)
                 if route and (route.ifindex, family) not in self._host.ways:
                     self._send(routes.take(route))
-        with contextlib.suppress(OSError):
-            for m in self._ask(routes.dump_held()):
-                if (held := routes.held(m.body)) and held not in self._host.hearing.held:
-                    self._send(routes.release(held))
+        for m in self._held():
+            if (held := routes.held(m.body)) and held not in self._host.hearing.held:
+                self._send(routes.release(held))
+
+    def _held(self) -> list[Message]:
+        """The local routes of ours; none where the kernel could not tell this time: the next pass looks again."""
+        try:
+            return self._ask(routes.dump_held())
+        except OSError as problem:
+            log(ERR, f"netlink: {problem}")
+            return []
 
     def _routes(self, place: tuple[int, int], now: float) -> None:
         del self._host.dirty[place]
@@ -108,9 +119,9 @@ class Survey:
         return [m for m in found if m.type == routes.RTM_NEWROUTE]
 
     def _ask(self, request: bytes, thin: kernel.Thin | None = None) -> list[Message]:
-        """`kernel.dump`; a socket on which an answer broke off, which keeps the kernel from another, is replaced."""
+        """`kernel.dump` without a pause, for the reflex waits; a socket on which an answer broke off, which keeps the kernel from another, is replaced."""
         try:
-            return kernel.dump(self._socket, request, thin)
+            return kernel.dump(self._socket, request, thin, 0.0)
         except kernel.Refused:
             raise
         except OSError:

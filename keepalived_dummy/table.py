@@ -17,6 +17,7 @@ from keepalived_dummy.observed import (
     Vip,
     WayOut,
 )
+from keepalived_dummy.text import plain
 
 WIDTH = 80
 _INDENT, _LABEL = 4, 10
@@ -231,13 +232,6 @@ def _routes(found: list[Route]) -> str:
 def count(number: int, one: str, several: str = "") -> str:
     """How many there are of something."""
     return f"{number} {one if number == 1 else several or one + 's'}"
-
-
-def plain(text: str) -> str:
-    """A line with what would steer a terminal written as its escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _ago(seconds: float) -> str:

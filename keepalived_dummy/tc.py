@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import subprocess
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keepalived_dummy import files, kernel, netlink
+from keepalived_dummy.config import misnamed
 from keepalived_dummy.wire import MARK, Filter, Wire
 
 _RTM_GETQDISC = 38
@@ -62,6 +64,7 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     """
     result = Result()
     state = read()
+    spelled = {index: _spelled(index, name) for index, name in names.items()}
     ours = [item for item in state.filters if is_ours(item)]
     wanted = {item.place: item for item in wire.filters}
     there = {place(item) for item in ours}
@@ -71,12 +74,12 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     shared = {_head(item) for item in state.filters if item not in stale}
     script = list(
         dict.fromkeys(
-            _delete(item, names[item.ifindex], _head(item) in shared)
+            _delete(item, spelled[item.ifindex], _head(item) in shared)
             for item in stale
             if item.ifindex in names
         )
     )
-    script += [f"qdisc add dev {names[index]} clsact" for index in sorted(added)]
+    script += [f"qdisc add dev {spelled[index]} clsact" for index in sorted(added)]
     script += [item.line for item in absent]
     said = _run(script)
     for index in added:
@@ -89,8 +92,16 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     for index in sorted(touched & set(names)):
         done = "wired" if index in wire.ends else "wire taken away"
         result.changed.append(f"{names[index]}: {done}")
-    _remove_clsact(state, names, kept | set(wire.ends))
+    _remove_clsact(state, spelled, kept | set(wire.ends))
     return result
+
+
+def _spelled(index: int, name: str) -> str:
+    """The word for an interface in a script: its name, or, where tc can't be told that, ifINDEX (ll_idx_a2n() in iproute2).
+
+    Such an interface is not wired; one that was wired may have been renamed.
+    """
+    return f"if{index}" if misnamed(name) else name
 
 
 def _qdiscs(sock: socket.socket) -> dict[int, str]:
@@ -106,7 +117,7 @@ def _qdiscs(sock: socket.socket) -> dict[int, str]:
 def _filters(sock: socket.socket, index: int, parent: int) -> list[netlink.Message]:
     try:
         return kernel.dump(sock, netlink.dump_filters(index, parent))
-    except OSError:  # the link or its qdisc went meanwhile
+    except kernel.Refused:  # the link or its qdisc went meanwhile
         return []
 
 
@@ -148,6 +159,7 @@ def _run(script: list[str]) -> str:
             check=False,
             input=text,
             text=True,
+            errors="replace",
             capture_output=True,
             timeout=60,
         )
@@ -208,10 +220,13 @@ def _remove_clsact(state: State, names: Mapping[int, str], kept: Collection[int]
     used = {item.ifindex for item in state.filters} | set(kept)
     script = []
     for record in (Path("/") / files.RUNTIME).glob("clsact-*"):
-        index = int(record.name.removeprefix("clsact-"))
+        number = record.name.removeprefix("clsact-")
+        if not re.fullmatch("[0-9]{1,10}", number):
+            continue  # not ours
+        index = int(number)
         if index in used:
             continue
         if index in names and state.qdiscs.get(index) == "clsact":
             script.append(f"qdisc del dev {names[index]} clsact")
-        record.unlink(missing_ok=True)
+        files.remove(record)
     _run(script)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +30,8 @@ _SECONDS_EACH = 0.02
 _LOOK = 0.1
 _SETTLED = 1.0
 
+Signals = Collection[signal.Signals]
+
 
 class Host(Protocol):
     """The world as a transaction needs it."""
@@ -40,8 +42,11 @@ class Host(Protocol):
     def reload(self, running: bool) -> str:
         """Reload keepalived, or start it; what went wrong."""
 
-    def apply(self) -> list[str]:
-        """Make and wire the dummies as configured; what went wrong."""
+    def apply(self, signals: Signals = ()) -> list[str]:
+        """Make and wire the dummies as configured, and return what went wrong.
+
+        It may wait for another run that does so; `signals` end that, though they are ignored.
+        """
 
     def test(self, contents: Mapping[str, bytes]) -> list[str]:
         """What keepalived has against these contents of files and not against those in place."""
@@ -100,11 +105,11 @@ def _run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
             if move.before is not None:
                 outcome.shown = proof.shows(move.before, transaction.vips)
         except (UserError, OSError, KeyboardInterrupt) as error:
-            deafen()
+            move.ignored = deafen()
             outcome.wrong.append(_text(error))
             _give_up(host, transaction, move)
-            given_up = _back(journal, host, transaction, move.before, outcome)
-            _let_go(host, transaction, move, given_up)
+            given_up = _back(journal, host, transaction, move, outcome)
+            _let_go(host, transaction, move, given_up, outcome)
         else:
             try:
                 journal.end(transaction.then)
@@ -116,10 +121,10 @@ def _run(journal: Journal, host: Host, transaction: Transaction) -> Outcome:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], None]]:
+def _interruptible() -> Iterator[Callable[[], Signals]]:
     """A signal that would end this process interrupts it instead, once; yields what has them all ignored.
 
-    One that is ignored already stays so, as under nohup(1).
+    That returns which they are. One that is ignored already stays so, as under nohup(1).
     """
     deaf = False
 
@@ -129,11 +134,12 @@ def _interruptible() -> Iterator[Callable[[], None]]:
             deaf = True
             raise KeyboardInterrupt
 
-    def deafen() -> None:
+    def deafen() -> Signals:
         nonlocal deaf
         deaf = True
         for number in former:
             signal.signal(number, signal.SIG_IGN)  # for what is run from here on as well
+        return tuple(former)
 
     found = {number: signal.getsignal(number) for number in guard.SIGNALS}
     former = {number: how for number, how in found.items() if how not in (signal.SIG_IGN, None)}
@@ -155,9 +161,10 @@ def recover(journal: Journal, host: Host) -> Outcome | None:
         clean(path)
     if left.direction == BACK:
         outcome = Outcome(said=[f"an interrupted {left.kind} is taken back"])
-        with _interruptible() as deafen:
-            deafen()
-            _back(journal, host, left, host.picture(False) if left.reload else None, outcome)
+        with _interruptible() as deafen, contextlib.ExitStack() as guarded:
+            move = _Move(guarded, ignored=deafen())
+            move.before = host.picture(False) if left.reload else None
+            _back(journal, host, left, move, outcome)
         outcome.done = not outcome.wrong
         return outcome
     outcome = _run(
@@ -178,13 +185,14 @@ class _Move:
     """What is held while keepalived moves it, and who is to be told when that is over.
 
     `before`: the host, looked at last right before the reload. `asked`: keepalived was to reload, so it may have
-    taken what is held.
+    taken what is held. `ignored`: the signals that are, once all is taken back.
     """
 
     guarded: contextlib.ExitStack
     before: Picture | None = None
     held: list[Held] = field(default_factory=list)
     asked: bool = False
+    ignored: Signals = ()
 
 
 def _forward(journal: Journal, host: Host, what: Transaction, move: _Move) -> list[str]:
@@ -242,21 +250,37 @@ def _guard(host: Host, vips: tuple[Vip, ...], before: Picture, held: list[Held])
 def _give_up(host: Host, what: Transaction, move: _Move) -> None:
     """Drop at once what another node holds by now: the way back may take long, and two nodes would answer."""
     if move.held and move.before is not None:
-        now = host.picture(move.before.states is not None)
+        now = _seen(host, move.before.states is not None)
+        if now is None:  # what is held has a lifetime
+            return
         lost = hold.lost(move.held, what.vips, now)
         hold.drop(lost)
         move.held = [one for one in move.held if one not in lost]
 
 
-def _let_go(host: Host, what: Transaction, move: _Move, given_up: bool) -> None:
+def _let_go(host: Host, what: Transaction, move: _Move, given_up: bool, outcome: Outcome) -> None:
     """Keep what keepalived has taken, unless it has given all that up; drop the rest."""
     taken: list[Held] = []
     before = move.before
-    if before is not None and move.asked and not given_up:
-        now = host.picture(before.states is not None)
+    if before is not None and move.asked and not given_up and move.held:
+        now = _seen(host, before.states is not None)
+        if (
+            now is None
+        ):  # keepalived may have it: it stays for its lifetime, and none is taken from keepalived
+            places = ", ".join(f"{one.address} on {one.device}" for one in move.held)
+            outcome.wrong.append(f"it could not be seen whether keepalived has {places}")
+            return
         taken = hold.taken(move.held, what.vips, before, now)
         hold.keep(taken)
     hold.drop(one for one in move.held if one not in taken)
+
+
+def _seen(host: Host, states: bool) -> Picture | None:
+    """The host now; None where it could not be read, which must not keep anything from being put back."""
+    try:
+        return host.picture(states)
+    except OSError:
+        return None
 
 
 def _apply(host: Host) -> None:
@@ -298,22 +322,24 @@ def _await(look: Callable[[], tuple[list[str], bool]], addresses: int) -> list[s
     """What is still wrong after PROOF_SECONDS, and as much as this many addresses may take; at once where it will stay so."""
     end = time.monotonic() + PROOF_SECONDS + addresses * _SECONDS_EACH
     while True:
-        wrong, stays = look()
+        try:
+            wrong, stays = look()
+        except OSError as error:  # it may be read the next time
+            wrong, stays = [f"it could not be seen: {_text(error)}"], False
         if not wrong or stays or time.monotonic() > end:
             return wrong
         time.sleep(_LOOK)
 
 
-def _back(
-    journal: Journal, host: Host, what: Transaction, before: Picture | None, outcome: Outcome
-) -> bool:
+def _back(journal: Journal, host: Host, what: Transaction, move: _Move, outcome: Outcome) -> bool:
     """Put back what was put in place, have keepalived take it, and say what became of it; whether that was all.
 
     A file that was edited since, and a keepalived that does not reload, may still name a dummy of an adopt:
     then its conf stays, for keepalived ends where a device is not there, and what is left counts as adopted,
-    for revert to take back.
+    for revert to take back. Signals are ignored, but for one thing: they end the wait for another run of apply.
     """
     outcome.done = False
+    before = move.before
     with contextlib.suppress(OSError):  # no room: the next run tries forward first
         journal.begin(replace(what, direction=BACK))
     back = Back(outcome.said, outcome.wrong)
@@ -321,29 +347,29 @@ def _back(
     if what.direction == BACK and before is not None and before.pid:
         back.restored = True  # by the run that was killed, before it could reload
     if back.restored and what.kind == REVERT:
-        outcome.wrong += _made(host)
+        outcome.wrong += _made(host, move.ignored)
     if back.restored and what.reload:
         reloaded = _return(host, what, before if back.is_whole else None, outcome)
         back.left |= not reloaded
     if back.is_whole:
         retreat.remove_confs(journal, what, back)
     if back.restored:
-        outcome.wrong += _made(host)
+        outcome.wrong += _made(host, move.ignored)
     retreat.end(journal, what, back)
     return back.is_whole
 
 
-def _made(host: Host) -> list[str]:
+def _made(host: Host, ignored: Signals) -> list[str]:
     try:
-        return host.apply()
-    except OSError as error:  # as where the terminal is gone
+        return host.apply(ignored)
+    except (UserError, OSError) as error:  # another run holds the lock, or the terminal is gone
         return [_text(error)]
 
 
 def _return(host: Host, what: Transaction, before: Picture | None, outcome: Outcome) -> bool:
     """Have keepalived take what was put back, and see it where `before` is given; whether it was reloaded."""
-    now = host.picture(False)
-    if wrong := host.reload(now.pid != 0):
+    now = _seen(host, False)
+    if wrong := host.reload(now is None or now.pid != 0):
         outcome.wrong.append(f"keepalived can't be reloaded: {wrong}")
         return False
     if before is None:

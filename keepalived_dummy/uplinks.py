@@ -8,10 +8,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from keepalived_dummy.config import MAX_UPLINKS, Config, Dummy
+from keepalived_dummy.config import MAX_UPLINKS, Config, Dummy, misnamed
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.interfaces import Address, Link
-from keepalived_dummy.keepalived import CONFIG, Document, unsure_of, uplinks_of
+from keepalived_dummy.keepalived import (
+    CONFIG,
+    Document,
+    unsure_of,
+    uplink_words,
+    uplinks_of,
+)
 from keepalived_dummy.wire import ACTIONS, End, Joint
 
 ARPHRD_ETHER = 1
@@ -67,10 +73,15 @@ def resolve(
         if not dummy.wire or dummy.name not in links or links[dummy.name].kind != "dummy":
             continue
         uplinks = []
+        words = {} if dummy.uplinks else {w.text: w for w in uplink_words(document, dummy.name)}
         for name in names[dummy.name]:
             if name not in links:
                 continue
-            if wrong := _unfit(links[name], names):
+            if wrong := misnamed(name):
+                place = words[name][1:3] if name in words else (dummy.path, 0)
+                wrong = f"{dummy.name} can't be wired to {ascii(name)[1:-1]}: {wrong}; rename it"
+                problems.append(Problem(*place, wrong))
+            elif wrong := _unfit(links[name], names):
                 problems.append(Problem(dummy.path, 0, f"{dummy.name} can't be wired: {wrong}"))
             else:
                 uplinks.append(_end(links[name], addresses))

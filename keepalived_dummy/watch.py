@@ -44,7 +44,10 @@ def run(show: Callable[[], str], times: int | None = None) -> int:
     with contextlib.suppress(KeyboardInterrupt), kernel.open_socket(_GROUPS) as sock:
         sock.setblocking(False)
         while True:
-            text = show()
+            try:
+                text = show()
+            except InterruptedError as error:  # the host changes faster than it is read
+                text = f"{error.strerror}; this is shown again at the next event\n"
             sys.stdout.write(f"{clear}{text}")
             sys.stdout.flush()
             shown += 1

@@ -618,6 +618,21 @@ def rp_filter() -> None:
         )
 
 
+# Routing rules
+
+
+@check(**without("routing", "main_rule_missing"))
+def main_rule_missing() -> None:
+    """All addresses and routes are there, and nobody is answered."""
+    back = "ip rule show | grep -q '^32766:' || ip rule add pref 32766 lookup main"
+    with undone(back):
+        run("ip rule del pref 32766")
+        assert not host.reachable(VIP), "the VIP is reached without a rule for the main table"
+        sees("main-rule-missing", "critical", "no IPv4 rule that a packet gets to")
+        mended("main-rule-missing")
+        host.wait_for("the VIP is reached again", lambda: host.reachable(VIP))
+
+
 # The wire
 
 

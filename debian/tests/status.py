@@ -315,7 +315,7 @@ def metrics_are_written_for_prometheus() -> None:
     timer = "keepalived-dummy-metrics.timer"
     assert run(f"systemctl is-enabled {timer}", check=False).strip() == "disabled"
     COLLECTOR.mkdir(parents=True, exist_ok=True)
-    run(f"chown nobody {COLLECTOR.parent} {COLLECTOR}")
+    run(f"chown nobody {COLLECTOR.parent}")  # of the user prometheus, as in Debian
     METRICS.unlink(missing_ok=True)
     try:
         run(f"systemctl start {timer}")

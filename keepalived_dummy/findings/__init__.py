@@ -4,13 +4,22 @@
 from __future__ import annotations
 
 from keepalived_dummy.facts import Facts
-from keepalived_dummy.findings import dummy, firewall, keepalived, units, uplink, vip, wire
+from keepalived_dummy.findings import (
+    dummy,
+    firewall,
+    keepalived,
+    routing,
+    units,
+    uplink,
+    vip,
+    wire,
+)
 from keepalived_dummy.findings.hazard import HAZARDS, Finding, Found, Hazard, Severity
 
 __all__ = ["HAZARDS", "Finding", "Found", "Hazard", "Severity", "judge"]
 
 # Imported for what they register.
-_GROUPS = (dummy, firewall, keepalived, units, uplink, vip, wire)
+_GROUPS = (dummy, firewall, keepalived, routing, units, uplink, vip, wire)
 
 
 def judge(facts: Facts) -> tuple[Finding, ...]:

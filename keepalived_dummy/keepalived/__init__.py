@@ -34,6 +34,7 @@ __all__ = [
     "sources",
     "tokenize",
     "unsure_of",
+    "uplink_words",
     "uplinks_of",
 ]
 
@@ -88,8 +89,12 @@ def uplinks_of(document: Document, dummy: str) -> tuple[str, ...]:
 
     Only those that are certain; the others are in unsure_of().
     """
-    pairs = _interfaces(document, dummy)
-    return tuple(dict.fromkeys(word.text for word, certain in pairs if certain))
+    return tuple(dict.fromkeys(word.text for word in uplink_words(document, dummy)))
+
+
+def uplink_words(document: Document, dummy: str) -> tuple[Word, ...]:
+    """Where keepalived.conf names the interfaces that uplinks_of() returns."""
+    return tuple(word for word, certain in _interfaces(document, dummy) if certain)
 
 
 def unsure_of(document: Document, dummy: str) -> tuple[Word, ...]:

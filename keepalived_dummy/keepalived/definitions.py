@@ -13,6 +13,7 @@ from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived.expand import Definition, Repetition, expand, repetition
 from keepalived_dummy.keepalived.line import KEPT, Line, shown, unescaped
 from keepalived_dummy.keepalived.tokens import REPEAT, body, keeps_backslash
+from keepalived_dummy.text import masked
 
 MAX_REPEATED = 100_000
 _REUSED = "a definition of several lines before"
@@ -114,7 +115,7 @@ class Definitions:
         try:
             repeated, doubt = repetition(line.text, self.known)
         except ValueError as error:
-            self.problems.append(line.problem(f"{shown(line.text[:60])}: {error}"))
+            self.problems.append(line.problem(f"{masked(shown(line.text[:60]))}: {error}"))
             found = REPEAT.match(line.text)
             made = expand(found[0], self.known) if found else None
             if found and made and made.origin and made.doubt:  # it may do elsewhere

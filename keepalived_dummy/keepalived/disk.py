@@ -7,7 +7,7 @@ import errno
 import os
 import posixpath
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MAX_BYTES = 16 << 20
@@ -16,9 +16,14 @@ MAX_LINKS = 40  # as the kernel's MAXSYMLINKS (include/linux/namei.h)
 
 @dataclass(frozen=True)
 class Disk:
-    """The files under `root`, named as if it were /; symbolic links stay under it."""
+    """The files under `root`, named as if it were /; symbolic links stay under it.
+
+    What is on an automount in `closed` is not looked at, and the automount is noted in `skipped`.
+    """
 
     root: Path = Path("/")
+    closed: frozenset[str] = frozenset()
+    skipped: set[str] = field(default_factory=set, compare=False)
 
     def read(self, path: str) -> bytes:
         """The bytes of a file; raises OSError also for all that keepalived skips."""
@@ -51,6 +56,9 @@ class Disk:
                 done = posixpath.dirname(done) if part == ".." else done
                 continue
             here = posixpath.join(done, part)
+            if here in self.closed:
+                self.skipped.add(here)
+                raise OSError(errno.EAGAIN, "it is on an automount that is not mounted yet", here)
             if not stat.S_ISLNK(os.lstat(self._inside(here)).st_mode):
                 done = here
                 continue

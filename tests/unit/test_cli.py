@@ -163,3 +163,58 @@ def test_adopt_leaves_addresses_only(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit, match="2"):
         main(["adopt", "--leave", "fe80::1/64"])
     assert "--leave: 'fe80::1/64' does not appear to be an IPv4 or IPv6" in capsys.readouterr().err
+
+
+ODD = "e\x1b]0;title\x07 auth_pass s3cret \udcff"
+SAFE = "e\\x1b]0;title\\x07 auth_pass *** \\udcff"
+
+
+@pytest.mark.parametrize(
+    "command", [["apply"], ["apply", "--remove"], ["wire"], ["wire", "--dry-run"]]
+)
+def test_what_a_pass_says_steers_no_terminal(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from keepalived_dummy import apply
+
+    result = apply.Result([ODD], [ODD], [ODD], [ODD])
+    for name in ("apply", "remove"):
+        monkeypatch.setattr(apply, name, lambda: result)
+    monkeypatch.setattr(apply, "show", lambda: (f"{ODD}\n\t{ODD}\n", [ODD]))
+    main(command)
+    for text in capsys.readouterr():
+        assert SAFE in text
+        assert "s3cret" not in text
+        assert all(char.isprintable() or char in "\t\n" for char in text)
+
+
+def test_what_adopt_says_steers_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "keepalived.conf"
+    text = """vrrp_instance "V\x1b[31m" {
+    interface "e\x1b]0;x\x07"
+    virtual_ipaddress {
+        192.0.2.10/24
+        192.0.2.11/24 brd + use_vmac "\x1b[2J"
+        192.0.2.300
+    }
+}
+~LST(P x) auth_pass s3cret \x1b
+"""
+    path.write_text(text)
+    main(["adopt", "--dry-run", "--config", str(path)])
+    out, err = capsys.readouterr()
+    assert "\\x1b" in out + err
+    assert "s3cret" not in out + err
+    assert all(char.isprintable() or char == "\n" for char in out + err)
+
+
+def test_no_wire_is_no_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from keepalived_dummy import apply
+
+    monkeypatch.setattr(apply, "show", lambda: ("", []))
+    assert main(["wire", "--dry-run"]) == 0
+    assert capsys.readouterr() == ("", "")

@@ -7,11 +7,12 @@ import errno
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from keepalived_dummy import files, foreign
+from keepalived_dummy import files, foreign, mounts
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.errors import Problem
 from keepalived_dummy.keepalived import Memory, read_from
@@ -155,3 +156,77 @@ def test_routes_that_are_still_to_be_written_ask_for_it(tmp_path: Path) -> None:
     assert found.content.endswith(b"[Network]\nManageForeignRoutes=no\n")
     (refuses,) = (Dummy("k", "/etc/keepalived-dummy.d/k.conf", "k0", foreign_routes=False),)
     assert foreign.wanted(tmp_path, Config((refuses,)), later) is None
+
+
+@pytest.fixture
+def automount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that nobody may look into; a look would wait for a network that is not up yet."""
+    point = tmp_path / "net"
+    point.mkdir()
+    (point / "more.conf").write_text(ROUTES)
+    (point / "keepalived.conf").write_text(ROUTES)
+    monkeypatch.setattr(mounts, "automounts", lambda: frozenset({str(point)}))
+    look = {name: getattr(os, name) for name in ("open", "listdir", "lstat", "stat")}
+
+    def guarded(name: str) -> Callable[..., object]:
+        def call(path: object, *rest: object, **more: object) -> object:
+            if isinstance(path, str | Path) and f"{path}/".startswith(f"{point}/"):
+                pytest.fail(f"{name} of {path}")
+            return look[name](path, *rest, **more)
+
+        return call
+
+    for name in look:
+        monkeypatch.setattr(os, name, guarded(name))
+    return point
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "include /net/more.conf\n",
+        "include /net/*.conf\n",
+        "include /*/more.conf\n",
+        "include /link/more.conf\n",
+    ],
+)
+def test_the_boot_waits_for_no_automount(text: str, tmp_path: Path, automount: Path) -> None:
+    (tmp_path / "link").symlink_to("/net")
+    conf(tmp_path, text)
+    result = foreign.generate(tmp_path, Config(), at_boot=True)
+    assert (result.changed, result.problems) == ([], [])
+    (note,) = result.notes
+    assert note.startswith("/net: not mounted yet")
+    conf(tmp_path, text + RULES)
+    assert foreign.generate(tmp_path, Config(), at_boot=True).changed == [
+        f"/{foreign.PATH}: written"
+    ]
+
+
+def test_a_keepalived_conf_on_an_automount_is_not_waited_for_either(
+    tmp_path: Path, automount: Path
+) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/keepalived").symlink_to("/net")
+    result = foreign.generate(tmp_path, Config(), at_boot=True)
+    assert (result.changed, result.problems) == ([], [])
+    assert result.notes
+
+
+def test_what_is_not_read_takes_no_drop_in_away(tmp_path: Path, automount: Path) -> None:
+    """As of a generate after the boot, once the automount was left idle."""
+    conf(tmp_path, RULES)
+    foreign.generate(tmp_path, Config())
+    conf(tmp_path, "include /net/more.conf\n")
+    assert foreign.generate(tmp_path, Config(), at_boot=True).changed == []
+    assert (tmp_path / foreign.PATH).exists()
+
+
+def test_without_an_automount_the_reader_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "automounts", lambda: frozenset({"/elsewhere"}))
+    monkeypatch.delitem(sys.modules, "keepalived_dummy.keepalived.disk", raising=False)
+    conf(tmp_path, "# nothing\n")
+    foreign.generate(tmp_path, Config(), at_boot=True)
+    assert "keepalived_dummy.keepalived.disk" not in sys.modules

@@ -43,7 +43,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     monkeypatch.setattr(journal, "FOLDER", scene.journal.folder)
     monkeypatch.setattr(live, "must_be_root", lambda: None)
     for module in (adopt, revert):
-        monkeypatch.setattr(module, "Live", lambda *_: scene.world)
+        monkeypatch.setattr(module, "Live", lambda *_, **__: scene.world)
     scene.journal.begin(scene.begin())
     for path, content in scene.after.items():
         replace.put(Path(path), content)
@@ -73,7 +73,7 @@ def test_with_the_config_it_was_begun_with(
     scene.journal.begin(dataclasses.replace(left, config=str(tmp_path / "begun.conf")))
     paths: list[Path] = []
 
-    def live_(path: Path, _: object) -> World:
+    def live_(path: Path, *_: object, **__: object) -> World:
         paths.append(path)
         return scene.world
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
 from test_transaction import Scene
 
-from keepalived_dummy import guard, hold, service
+from keepalived_dummy import files, guard, hold, service
 from keepalived_dummy.hold import Held
 from keepalived_dummy.proof import Picture
 from keepalived_dummy.rewrite import Vip
@@ -260,3 +261,47 @@ def test_what_keepalived_has_taken(state: int | None, places: set[str], wanted: 
     if state is None:  # one that never told is judged by the addresses
         assert hold.taken([held], vips, silent, now) == [held]
     assert hold.taken([held], vips, silent, Picture(0, None, now.places)) == []
+
+
+def test_signals_end_an_adopt_that_waits_for_another_run(tmp_path: Path) -> None:
+    """The first one ends the wait of the way forward, the next one that of the way back, where signals are ignored."""
+    scene = Scene(tmp_path)
+    waits = tmp_path / "waits"
+    with files.lock(tmp_path):
+        pid = os.fork()
+        if not pid:
+            try:
+                wait_and_run(scene, tmp_path, waits)
+            finally:
+                os._exit(7)
+        for dots, sent in ((".", signal.SIGINT), ("..", signal.SIGTERM)):
+            await_("it waits", functools.partial(is_content, waits, dots))
+            time.sleep(0.2)
+            assert service.runs(pid)
+            os.kill(pid, sent)
+        end = time.monotonic() + SECONDS / 2
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert time.monotonic() < end, "only the time limit has ended it"
+    assert scene.state() == "before"
+    assert scene.journal.under_way() is None
+
+
+def is_content(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text
+
+
+def wait_and_run(scene: Scene, root: Path, waits: Path) -> None:
+    """adopt, whose apply needs the lock that this process's parent has."""
+
+    def apply(ignored: Collection[signal.Signals] = ()) -> list[str]:
+        with waits.open("a") as file:
+            file.write(".")
+        with files.lock(root, ignored):
+            return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "LOCK_SECONDS", SECONDS)
+        patch.setattr(scene.world, "apply", apply)
+        outcome = scene.run()
+    said = any("interrupted while" in line for line in outcome.wrong)
+    os._exit(0 if said and not outcome.done else 1)

@@ -7,7 +7,8 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -340,7 +341,7 @@ def test_a_revert_taken_back_makes_the_dummy_first(
     changes = transaction.changes(scene.journal, there, former)
     apply, puts = scene.world.apply, list[Path]()
 
-    def interrupted() -> list[str]:
+    def interrupted(_: object = ()) -> list[str]:
         if "apply" not in scene.world.log:
             scene.world.log.append("apply")
             raise KeyboardInterrupt
@@ -682,3 +683,174 @@ def test_check_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     failing("open", 0, OSError(errno.EROFS, os.strerror(errno.EROFS)))(monkeypatch)
     with pytest.raises(UserError, match="Read-only file system"):
         replace.check(path)
+
+
+def test_a_lock_that_is_not_had_keeps_nothing_from_being_taken_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run holds it, so neither the way forward nor the way back can have the dummies made."""
+    signals: list[tuple[object, ...]] = []
+
+    def apply(ignored: Collection[signal.Signals] = ()) -> list[str]:
+        signals.append(tuple(ignored))
+        raise UserError("it is locked by process 7")
+
+    monkeypatch.setattr(scene.world, "apply", apply)
+    outcome = scene.run()
+    assert not outcome.done
+    assert scene.state() == "before"
+    assert scene.journal.under_way() is None
+    assert "it is locked by process 7" in outcome.wrong
+    assert signals[0] == (), "a handler ends the wait"
+
+
+def test_signals_end_the_wait_of_the_way_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are ignored there, so the lock has to be told of them."""
+    scene.world.reloads = ["ignored"]
+    signals: list[set[signal.Signals]] = []
+    apply = scene.world.apply
+
+    def noted(ignored: Collection[signal.Signals] = ()) -> list[str]:
+        signals.append(set(ignored))
+        return apply()
+
+    monkeypatch.setattr(scene.world, "apply", noted)
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup(1)
+    try:
+        assert not scene.run().done
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert signals == [set(), set(), {signal.SIGINT, signal.SIGTERM}]
+
+
+def modes(folder: Path) -> set[tuple[str, int]]:
+    return {
+        (path.parent.name, path.stat().st_mode & 0o777)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_only_root_can_read_the_ledger(scene: Scene) -> None:
+    """It has digests of keepalived.conf, mostly mode 0600; with one a password in it is guessed."""
+    former = os.umask(0)
+    try:
+        scene.journal.begin(scene.begin())
+        assert modes(scene.journal.folder) == {("state", 0o600), ("backup", 0o600)}
+        scene.run()
+    finally:
+        os.umask(former)
+    assert scene.journal.adopted()
+    assert modes(scene.journal.folder) == {("state", 0o600), ("backup", 0o600)}
+
+
+def test_a_ledger_of_an_earlier_release_is_closed_when_it_is_read(scene: Scene) -> None:
+    scene.run()
+    scene.journal.begin(scene.begin())
+    for path in scene.journal.folder.glob("*.json"):
+        path.chmod(0o644)
+    assert scene.journal.adopted()
+    assert scene.journal.under_way()
+    assert modes(scene.journal.folder) == {("state", 0o600), ("backup", 0o600)}
+
+
+def test_who_may_not_read_the_ledger_is_told_so(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """adopt --dry-run is for anybody."""
+    path = scene.journal.folder / "transaction.json"
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    message = rf"only root can read {path} \(run this as root\)"
+    with pytest.raises(UserError, match=message):
+        scene.journal.under_way()
+
+
+def test_the_entry_of_the_ledgers_folder_is_synced_before_anything_changes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        there = (scene.journal.folder / "transaction.json").exists()
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), there))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    scene.journal.begin(scene.begin())
+    assert (str(scene.journal.folder.parent), True) in synced
+
+
+@pytest.fixture
+def held(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A VIP is held in the move; what ip(8) is told."""
+    batches: list[str] = []
+    monkeypatch.setattr(hold, "_run", batches.append)
+    one = Held("192.0.2.10/32", "k0", (), "forever", True)
+    monkeypatch.setattr(scene.world, "holds", lambda *_: [one])
+    monkeypatch.setattr(guard, "start", lambda *_: contextlib.nullcontext())
+    return batches
+
+
+def in_a_storm(scene: Scene, monkeypatch: pytest.MonkeyPatch, from_: int) -> transaction.Outcome:
+    """A run in which no look succeeds from this one on."""
+    picture, looks = scene.world.picture, [0]
+
+    def look(states: bool = True) -> Picture:
+        looks[0] += 1
+        if looks[0] >= from_:
+            raise InterruptedError(errno.EINTR, "what the kernel listed changed under way")
+        return picture(states)
+
+    monkeypatch.setattr(scene.world, "picture", look)
+    return scene.run()
+
+
+@pytest.mark.parametrize(
+    ("from_", "done"),
+    [(1, []), (2, []), (3, ["replace", "del"]), (4, ["replace", "change", "del"])],
+)
+def test_a_host_that_cannot_be_read_keeps_nothing_from_being_taken_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, held: list[str], from_: int, done: list[str]
+) -> None:
+    outcome = in_a_storm(scene, monkeypatch, from_)
+    assert not outcome.done
+    assert scene.state() == "before"
+    assert scene.journal.under_way() is None
+    assert any("changed under way" in line for line in outcome.wrong)
+    assert [line.split()[1] for line in held if line] == done
+
+
+def test_what_keepalived_may_have_taken_is_not_dropped_unseen(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, held: list[str]
+) -> None:
+    """keepalived is MASTER with it, perhaps, and does not take the former configuration back."""
+    scene.world.reloads = ["", "refused"]
+    outcome = in_a_storm(scene, monkeypatch, 3)
+    assert not outcome.done
+    said = "it could not be seen whether keepalived has 192.0.2.10/32 on k0"
+    assert said in outcome.wrong
+    assert [line.split()[1] for line in held if line] == ["replace"]
+
+
+def test_a_look_that_fails_once_is_taken_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "PROOF_SECONDS", 10.0)
+    picture, looks = scene.world.picture, [0]
+
+    def look(states: bool = True) -> Picture:
+        looks[0] += 1
+        if looks[0] == 3:
+            raise InterruptedError(errno.EINTR, "what the kernel listed changed under way")
+        return picture(states)
+
+    monkeypatch.setattr(scene.world, "picture", look)
+    assert scene.run().done
+    assert scene.state() == "after"

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
 
 from keepalived_dummy.hold import Held
 from keepalived_dummy.keepalived import read_from
@@ -75,7 +76,7 @@ class World:
             self._take()
         return ""
 
-    def apply(self) -> list[str]:
+    def apply(self, signals: Collection[Signals] = ()) -> list[str]:
         self.log.append("apply")
         return self.undone.pop(0).split() if self.undone else []
 

@@ -20,6 +20,7 @@ from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.findings import HAZARDS, Severity, judge
 from keepalived_dummy.interfaces import Link
 from keepalived_dummy.observed import Daemon, Keepalived, Route, Running, Vip, WayOut
+from keepalived_dummy.rules import Rule
 
 TOP = Path(__file__).resolve().parents[3]
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
@@ -34,6 +35,10 @@ TWIN = Problem("/etc/keepalived-dummy.d/x.conf", 2, f"Name=keepalived0 found, wh
 ON_ENS3 = vip(device="ens3")
 BLUE = link("blue", 30, "vrf")
 USE_VMAC = CONF.replace("interface ens3", "interface ens3\n  use_vmac")
+
+
+LOCAL, MAIN = Rule(0, "local"), Rule(32766, "main")
+DROPPED, USUAL = (LOCAL,), (LOCAL, MAIN, Rule(32767, "default"))
 
 
 def in_blue(*words: Any) -> Link:
@@ -379,6 +384,14 @@ FOUND: list[tuple[str, Facts, str]] = [
         ),
         "the default route is on ens4",
     ),
+    (
+        "main-rule-missing",
+        facts(rules={4: DROPPED, 6: USUAL}),
+        "no IPv4 rule that a packet gets to looks up the main routing table",
+    ),
+    ("main-rule-missing", facts(rules={4: USUAL, 6: DROPPED}), "no IPv6 rule"),
+    ("main-rule-missing", facts(rules={4: ()}), "no IPv4 rule"),
+    ("main-rule-missing", facts(rules={4: DROPPED}, uplink_index=0), "no IPv4 rule"),
     ("wire-broken", facts(dummy_wire=BROKEN), "the wire of keepalived0 lacks 1 of 9 filters"),
     ("wire-broken", facts(dummy_wire=MISSING), "the wire of keepalived0 is missing"),
     ("kernel-lacks-modules", facts(lacking=("act_pedit", "cls_u32")), "no act_pedit, cls_u32"),
@@ -536,6 +549,14 @@ NOT_FOUND: list[tuple[str, Facts]] = [
     ("arp-ignore", facts(settings=setting("all", "arp_ignore", 1))),
     ("arp-ignore", facts(settings=setting("all", "arp_ignore", 2), seen_vips=(VIP6,))),
     ("arp-ignore", facts(settings=setting("all", "arp_filter", 1))),
+    ("main-rule-missing", facts(rules={4: USUAL, 6: USUAL})),
+    ("main-rule-missing", facts(rules={})),
+    ("main-rule-missing", facts(rules={6: DROPPED}, seen_vips=(VIP4,))),
+    ("main-rule-missing", facts(rules={6: ()}, addresses=own("192.0.2.5", "::1", "fe80::2"))),
+    (
+        "main-rule-missing",
+        facts(rules={4: DROPPED}, links={"blue": BLUE, "ens3": in_blue("ens3", 2)}),
+    ),
     ("rp-filter", facts(settings=setting("ens3", "rp_filter", 1))),
     ("rp-filter", facts(settings=setting("ens3", "rp_filter", 1), gateways=())),
     ("rp-filter", facts(settings=setting("ens3", "rp_filter", 1), gateways=None)),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import struct
 import subprocess
@@ -53,6 +54,37 @@ def test_any_text_is_read_as_it_was(fields: list[tuple[str, str]]) -> None:
         (name, "".join(c for c in text if not "\ud800" <= c <= "\udfff")) for name, text in fields
     ]
     assert list(read(journald.entry(fields))) == [(n, v.encode()) for n, v in fields]
+
+
+HOSTILE = (
+    "\n",
+    "=",
+    "PRIORITY=0",
+    "\0",
+    "\udcff",
+    "a",
+    "\r",
+    "é",
+    "_UID=0\n",
+    "MESSAGE\n",
+    "\u2028",
+    " ",
+)
+SEED = int(os.environ.get("MUTATIONS_SEED", "7"))
+
+
+def test_a_hostile_value_makes_no_field_of_its_own() -> None:
+    """As the name of an interface, or a line of keepalived.conf; 2,000 of them."""
+    draw = random.Random(SEED)
+    print(f"MUTATIONS_SEED={SEED}")
+    longest = 0
+    for _ in range(2_000):
+        values = ["".join(draw.choices(HOSTILE, k=draw.randint(0, 12))) for _ in range(2)]
+        fields = [("MESSAGE", values[0]), ("VIP", values[1]), ("PRIORITY", "6")]
+        wanted = [(name, value.encode("utf-8", "surrogateescape")) for name, value in fields]
+        assert list(read(journald.entry(fields))) == wanted
+        longest = max(longest, *map(len, values))
+    assert longest > 40
 
 
 @pytest.fixture

@@ -9,17 +9,35 @@ import socket
 import struct
 import sys
 import time
-from typing import cast
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from keepalived_dummy import interfaces, kernel, netlink, observe, routes
+from keepalived_dummy import (
+    apply,
+    daemon,
+    evidence,
+    interfaces,
+    kernel,
+    links,
+    netlink,
+    observe,
+    routes,
+    tc,
+)
 from keepalived_dummy.events import Event
 from keepalived_dummy.host import Host
 from keepalived_dummy.netlink import Message
+from keepalived_dummy.observed import Unseen
 from keepalived_dummy.plan import Dummy, Plan
 from keepalived_dummy.survey import Survey
 from keepalived_dummy.wayout import LIMIT, WayOut
+
+if TYPE_CHECKING:
+    from keepalived_dummy.assembly import Sources
+    from keepalived_dummy.observed import Observation
+    from keepalived_dummy.passes import Passes
 
 LINK = struct.pack("=BxHiII", 0, 1, 2, 0x41, 0) + netlink.attribute(3, b"ens3\0")
 OWN = struct.pack("=BBBBi", 2, 24, 0x80, 0, 2) + netlink.attribute(2, bytes([192, 0, 2, 5]))
@@ -32,20 +50,26 @@ Broken = OSError | tuple[int, bytes]
 class Kernel:
     """A socket to a kernel that answers a dump in three datagrams; `breaks` come instead of the second, in turn."""
 
-    def __init__(self, *breaks: Broken) -> None:
-        self.breaks = list(breaks)
+    def __init__(self, *breaks: Broken, interrupted: int = 0) -> None:
+        self.breaks, self.interrupted = list(breaks), interrupted
+        self.asked = 0
         self.datagrams: list[bytes | OSError] = []
         self.closed = False
 
     def send(self, request: bytes) -> None:
         _, kind, _, seq, _ = struct.unpack_from("=IHHII", request)
-        answer = ANSWERS[kind]
+        answer = ANSWERS.get(kind, (44, b""))
+        flags = 2
+        self.asked += 1
+        if self.interrupted:
+            self.interrupted -= 1
+            flags |= netlink.DUMP_INTR
         second = self.breaks.pop(0) if self.breaks else answer
         for part in (answer, second, DONE):
             if isinstance(part, OSError):
                 self.datagrams.append(part)
                 continue
-            whole = struct.pack("=IHHII", 16 + len(part[1]), part[0], 2, seq, 0) + part[1]
+            whole = struct.pack("=IHHII", 16 + len(part[1]), part[0], flags, seq, 0) + part[1]
             self.datagrams.append(whole)
             if part[0] == netlink.NLMSG_ERROR:
                 return
@@ -60,6 +84,12 @@ class Kernel:
 
     def close(self) -> None:
         self.closed = True
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def lost() -> OSError:
@@ -217,3 +247,114 @@ def test_routes_that_could_not_be_read_are_not_gone(monkeypatch: pytest.MonkeyPa
     way.tick(now + 200)
     assert way.known == 1
     assert host.dirty == {(2, 2): now + 101}
+
+
+ALWAYS = 1 << 30
+
+
+def test_an_answer_that_was_interrupted_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    fake = Kernel(interrupted=kernel.TRIES - 1)
+    found = kernel.dump(cast("socket.socket", fake), interfaces.dump_links())
+    assert [m.type for m in found] == [16, 16]
+    assert fake.asked == kernel.TRIES
+    assert slept == [kernel.PAUSE] * (kernel.TRIES - 1)
+
+
+def test_what_was_interrupted_each_time_is_not_taken_for_whole() -> None:
+    """It may lack what was there all the time."""
+    fake = Kernel(interrupted=ALWAYS)
+    with pytest.raises(InterruptedError, match="changed under way, 5 times in a row"):
+        kernel.dump(cast("socket.socket", fake), interfaces.dump_links())
+    assert fake.asked == kernel.TRIES
+    assert not fake.datagrams, "the socket is as good as before"
+
+
+@pytest.fixture
+def storm(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """A host whose tables change whenever they are read."""
+    fake = Kernel(interrupted=ALWAYS)
+    monkeypatch.setattr(kernel, "open_dump_socket", lambda: fake)
+    monkeypatch.setattr(kernel, "PAUSE", 0.0)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    return fake
+
+
+def test_the_daemon_takes_nothing_for_gone_in_a_storm(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Kernel()
+    monkeypatch.setattr(kernel, "open_dump_socket", lambda: fake)
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    told: list[Event] = []
+    sent: list[bytes] = []
+    host = Host(sent.append, lambda _: None, told.append, lambda _: None, lambda _: None)
+    host.load(Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), "a"),)), 1.0)
+    it = Survey(host, sent.append)
+    it.picture(1.0)
+    ways, count = set(host.ways), len(sent)
+    fake.interrupted = ALWAYS
+    told.clear()
+    it.picture(2.0)
+    assert host.resync == 3.0
+    assert (set(host.ways), len(sent), told) == (ways, count, [])
+    assert it.cookies(2) is None
+    assert not any(slept), "the reflex waits meanwhile"
+    fake.interrupted = 0
+    it.picture(3.0)
+    assert host.resync is None
+
+
+def test_filters_that_could_not_be_read_are_not_put_there_twice(storm: Kernel) -> None:
+    """The pass looks again."""
+    it = daemon.Daemon.__new__(daemon.Daemon)
+    wanted: list[str] = []
+    ran: list[str] = []
+    it._survey = Survey(Host(lambda _: None, wanted.append, *[lambda _: None] * 3), lambda _: None)
+    it._passes = cast("Passes", SimpleNamespace(want=wanted.append, mend=ran.append))
+    it._host = cast("Host", SimpleNamespace(mend=lambda *_: pytest.fail("it was taken for gone")))
+    it._mend({2})
+    assert (wanted, ran) == (["filters could not be read"], [""])
+
+
+def test_who_reads_the_hosts_filters_in_a_storm_fails(storm: Kernel) -> None:
+    with pytest.raises(InterruptedError):
+        tc.read()
+    with pytest.raises(InterruptedError):
+        tc._filters(cast("socket.socket", storm), 2, netlink.CLSACT_INGRESS)
+    with pytest.raises(InterruptedError):
+        links.read()
+
+
+def test_who_looks_in_a_storm_says_what_was_not_seen(storm: Kernel) -> None:
+    unseen: list[Unseen] = []
+    assert observe._routes([2], unseen) == ()
+    assert [one.what for one in unseen] == ["the routes of the uplinks"]
+    assert "changed under way" in unseen[0].why
+
+
+def test_the_routes_of_the_way_out_are_not_taken_for_gone(storm: Kernel) -> None:
+    result = apply.Result()
+    apply._remove_way_out(links.Host({}, ()), False, result)
+    assert len(result.problems) == 2
+    assert all(one.endswith("; run this again") for one in result.problems)
+
+
+def test_a_look_of_adopt_is_taken_again(storm: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    storm.interrupted = 3 * kernel.TRIES
+    assert set(links.read_patiently().links) == {"ens3"}
+    storm.interrupted = ALWAYS
+    monkeypatch.setattr(links, "_PATIENCE", 0.0)
+    with pytest.raises(InterruptedError):
+        links.read_patiently()
+
+
+def test_check_says_which_filters_it_could_not_see(storm: Kernel) -> None:
+    looking = evidence._Looking.__new__(evidence._Looking)
+    looking.unseen = []
+    link = interfaces.link(LINK)
+    looking.sources = cast("Sources", SimpleNamespace(host=links.Host({"ens3": link}, ())))
+    dummy = SimpleNamespace(wire=SimpleNamespace(wanted=2), uplinks=("ens3",))
+    looking.seen = cast("Observation", SimpleNamespace(dummies=(dummy,)))
+    assert list(looking.fronts()) == []
+    assert [one.what for one in looking.unseen] == ["the filters of ens3"]

@@ -2,15 +2,19 @@
 """Bytes of a real kernel (Linux 6.12) read, and any bytes at all."""
 
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepalived_dummy import interfaces, netlink
+from keepalived_dummy import interfaces, kernel, links, live, netlink, service
+from keepalived_dummy.host import Host
 from keepalived_dummy.interfaces import Address, Link
 from keepalived_dummy.netlink import CLSACT_EGRESS, CLSACT_INGRESS, Message
+from keepalived_dummy.plan import Dummy, Plan
+from keepalived_dummy.service import Service
 
 HERE = Path(__file__).parent
 COOKIE = bytes.fromhex("00112233445566778899aabbccddeeff")
@@ -151,3 +155,36 @@ def test_attributes_are_read_as_packed(parts: list[tuple[int, bytes]]) -> None:
 def test_a_lying_length_is_an_error(data: bytes) -> None:
     with pytest.raises(netlink.Malformed):
         list(netlink.messages(data))
+
+
+MCTP, PHONET = 45, 35  # of linux/socket.h; both have addresses of one byte
+FOREIGN = {
+    family: struct.pack("=BBBBi", family, 0, 0, 0, 1) + netlink.attribute(2, b"\x08")
+    for family in (MCTP, PHONET, 12, 28)
+}
+
+
+@pytest.mark.parametrize("family", FOREIGN)
+def test_an_address_of_another_family_is_none_to_any_reader(
+    family: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """inet_ntop(3) knows IPv4 and IPv6."""
+    message = netlink.Message(interfaces.RTM_NEWADDR, 0, 0, 0, FOREIGN[family])
+    link = netlink.Message(interfaces.RTM_NEWLINK, 0, 0, 0, captured("link"))
+    index = interfaces.link(link.body).ifindex
+    message = message._replace(body=message.body[:4] + struct.pack("=i", index) + message.body[8:])
+    answers = {interfaces.dump_links(): [link], interfaces.dump_addresses(): [message]}
+    monkeypatch.setattr(kernel, "open_dump_socket", nullcontext)
+    monkeypatch.setattr(kernel, "dump", lambda _, request: answers[request])
+    monkeypatch.setattr(service, "runs", lambda _: True)
+    there = links.read()
+    assert there.addresses == ()
+    assert [there.held(one) for one in there.links.values()] == [[]]
+    assert live.Live(Path("/"), print, Service(7, True)).picture(False).places == frozenset()
+    assert all(one.addresses == () for one in live.facts(there).values())
+    name = interfaces.link(link.body).name
+    host = Host(*[lambda _: None] * 5)
+    host.load(Plan((Dummy(name, 0, b"", True, True, ("ens3",), "a"),)), 1.0)
+    host.picture([link], [message], 1.0)
+    for kind in (interfaces.RTM_NEWADDR, interfaces.RTM_DELADDR):
+        host.message(message._replace(type=kind), 2.0)

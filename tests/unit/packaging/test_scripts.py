@@ -70,3 +70,14 @@ def test_a_removal_takes_the_metrics_away(tmp_path: Path) -> None:
     assert len(os.listdir(folder)) == 3
     postrm(tmp_path, "remove")
     assert os.listdir(folder) == ["apt.prom"]
+
+
+def test_an_upgrade_closes_the_ledger_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "var/lib/keepalived-dummy"
+    script = TREE / "debian/keepalived-dummy.postinst"
+    command = ["sh", str(script), "configure", "0.1.0"]
+    subprocess.run(command, env={**os.environ, "DPKG_ROOT": str(tmp_path)}, check=True)
+    for name in ("adopted.json", "transaction.json"):
+        touch(folder / name).chmod(0o644)
+    subprocess.run(command, env={**os.environ, "DPKG_ROOT": str(tmp_path)}, check=True)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
