@@ -40,7 +40,7 @@ _AGAIN = 200  # how often a route of ours that somebody deletes is put back in o
 
 _ALONE = (
     "still without an {family} address of its own; {n} routes of the way out stay, so that VIPs are"
-    " reached. Is the DHCP server gone, has the lease run out? See 'networkctl status {name}'"
+    " reached and VRRP is heard. Is the DHCP server gone, has the lease run out? See 'networkctl status {name}'"
 )
 
 Prefix = tuple[bytes, int]

@@ -101,6 +101,15 @@ class Scene:
         if seen != set(holders) or macs != 1:
             self.wrong.append(f"{step}: held by {sorted(seen)}, {macs} MACs answer")
 
+    def was_no_master(self, step: str) -> None:
+        """The host has not been MASTER since the cell began, not for a moment either."""
+        run("journalctl -q --sync", check=False)
+        entered = [
+            state.upper() for _, state in _STATE.findall(journal(self.since, "-u keepalived"))
+        ]
+        if "MASTER" in entered:
+            self.wrong.append(f"{step}: the host entered {', '.join(entered)}")
+
     def is_back(self, step: str, state: str = "BACKUP", seconds: float = BACK) -> None:
         """Wait for a state of the host."""
         try:
@@ -146,6 +155,7 @@ def away(bed: Testbed, kind: Kind) -> Scene:
         it.address(False)
         time.sleep(20)
         it.expect("20 s without its address", PEER)
+        it.was_no_master("20 s without its address")
         it.address(True)
         it.is_back("address")
         it.expect("address", PEER)
@@ -163,6 +173,7 @@ def never(bed: Testbed, kind: Kind) -> Scene:
         run("systemctl start keepalived-dummy keepalived")
         time.sleep(12)
         it.expect("started without its address", PEER)
+        it.was_no_master("started without its address")
         it.address(True)
         it.is_back("address")
         it.expect("address", PEER)
@@ -202,6 +213,7 @@ def changed(bed: Testbed, kind: Kind) -> Scene:
         run(f"ip address add {FAR}/24 dev {UPLINK}; ip address del {OTHER}/24 dev {UPLINK}")
         time.sleep(14)
         it.expect("another network", PEER)
+        it.was_no_master("another network")
         it.address(True)
         run(f"ip address del {FAR}/24 dev {UPLINK}")
         it.is_back("address")
@@ -224,6 +236,7 @@ def killed(bed: Testbed, kind: Kind) -> Scene:
         run(f"DEBIAN_FRONTEND=noninteractive dpkg -i {events.package()}")
         time.sleep(6)
         it.expect("upgraded", PEER)
+        it.was_no_master("upgraded")
         it.address(True)
         it.is_back("address")
         it.expect("address", PEER)
@@ -283,6 +296,7 @@ def lease(bed: Testbed, kind: Kind) -> Scene:
         wait_for("the lease ends", lambda: ADDRESS4 not in _addresses(), LEASE + 30, 0.5)
         time.sleep(15)
         it.expect("15 s after the lease", PEER)
+        it.was_no_master("15 s after the lease")
         it.bed.dhcp_up()
         wait_for("an address", lambda: ADDRESS4 in _addresses(), 90, 0.2)
         it.is_back("address")
@@ -300,6 +314,7 @@ def cable(bed: Testbed, kind: Kind) -> Scene:
         run(f"ip -n {LAN} link set {CABLE} up")
         time.sleep(12)
         it.expect("in again, no address", PEER)
+        it.was_no_master("in again, no address")
         it.bed.dhcp_up()
         wait_for("an address", lambda: ADDRESS4 in _addresses(), 90, 0.2)
         it.is_back("address")
