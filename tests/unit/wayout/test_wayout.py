@@ -360,7 +360,7 @@ def test_it_stays_while_the_address_stays_away_and_warns_once(uplink: Uplink) ->
     assert uplink.ours() == KEYS
     assert [e.text for e in uplink.way.log if e.kind == "way-out-stays"] == [
         "ens3: still without an IPv4 address of its own; 3 routes of the way out stay, so that VIPs are"
-        " reached. Is the DHCP server gone, has the lease run out? See 'networkctl status ens3'"
+        " reached and VRRP is heard. Is the DHCP server gone, has the lease run out? See 'networkctl status ens3'"
     ]
 
 
