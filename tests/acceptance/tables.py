@@ -209,6 +209,51 @@ def comparison(results: dict[str, Result]) -> Iterator[str]:
 BEGIN, END = "<!-- comparison -->", "<!-- end of comparison -->"
 
 
+def hearing(results: dict[str, Result]) -> Iterator[str]:
+    yield "# A node that has lost its own address"
+    yield ""
+    yield "After each step: who holds the VIP, how many MACs answer ARP requests for it, and the state of the host, or the"
+    yield "seconds from its address to that state. The controls run without the piece (no source is known to be pinned)."
+    yield ""
+    for suite, result in results.items():
+        yield from stack(suite, result)
+        yield from header(["cell", "steps", "verdict"])
+        for one in result["cells"]:
+            steps = "; ".join(map(_step, one["steps"]))
+            name = f"{one['cell']}{', **control**' if one['control'] else ''}"
+            good = "fails, as it should" if one["control"] else "as it should be"
+            yield line([name, steps, "; ".join(one["wrong"]) or good])
+        yield ""
+
+
+def _step(step: Result) -> str:
+    if "found" in step:
+        return f"**{'; '.join(step['found'])}**"
+    if "seconds" in step:
+        return f"{step['step']}: {step['host']} after {step['seconds']} s"
+    who = " and ".join(step["holders"]) or "nobody"
+    return f"{step['step']}: {who}, {step['MACs']} MAC{'' if step['MACs'] == 1 else 's'}, {step['host']}"
+
+
+def walks(results: dict[str, Result]) -> Iterator[str]:
+    yield "# Random walks of a pair"
+    yield ""
+    yield "Both nodes have the package. Each step takes, kills, reloads or gives back something at random; after every ten"
+    yield "all is given back, and exactly one node has to hold the VIP. The longest time with two holders may be one down"
+    yield "interval. `tests/acceptance/walks.py --seed` takes the same steps again."
+    yield ""
+    for suite, result in results.items():
+        yield from stack(suite, result)
+        yield from header(["walk", "seed", "steps", "quiet periods", "longest with two holders, s"])
+        for one in result["walks"]:
+            quiet = sum(step["step"].startswith("quiet") for step in one["steps"])
+            longest = max((step["both, s"] for step in one["steps"]), default=0)
+            name = f"{'unicast' if one['unicast'] else 'multicast'}, rp_filter {one['rp_filter']}"
+            steps = str(len(one["steps"]) - quiet)
+            yield line([name, str(result["seed"]), steps, str(quiet), str(longest)])
+        yield ""
+
+
 def filled(doc: str, text: str) -> str:
     """The document with this table between its marks, its title left out and its headings one level down.
 
@@ -227,6 +272,8 @@ TABLES = {
     "failover": failover,
     "thousand": thousand,
     "foreign": foreign,
+    "hearing": hearing,
+    "walks": walks,
     "wire_cost": wire_cost,
     "comparison": comparison,
 }
