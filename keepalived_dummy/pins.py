@@ -2,7 +2,9 @@
 """The source address of VRRP, pinned: it keeps keepalived from FAULT while networkd has taken it. Pure.
 
 keepalived goes to FAULT when the address that it chose itself goes, but not for one from the
-configuration (VRRP_FLAG_SADDR_FROM_CONFIG in keepalived/core/keepalived_netlink.c).
+configuration (VRRP_FLAG_SADDR_FROM_CONFIG in keepalived/core/keepalived_netlink.c). An IPv6 instance sends from the
+link-local address, which networkd leaves alone. It is not pinned: without that address the kernel refuses to send its
+adverts, so a pinned MASTER would stay MASTER unheard, beside a second one.
 """
 
 from __future__ import annotations
@@ -96,6 +98,8 @@ def _wanted(
     pinned = instance.unicast_src_ip or instance.mcast_src_ip
     if alone(instance) or (pinned and (not pinned.certain or _is_present(pinned.text, present))):
         return None
+    if pinned is None and sends_from_link_local(instance):
+        return None
     keyword = "unicast_src_ip" if instance.unicast_peer else "mcast_src_ip"
     return _Want(keyword, _source(instance, facts, own), pinned)
 
@@ -143,6 +147,12 @@ def sources(document: Document, facts: Facts) -> dict[str, str]:
     own = vips(document)
     found = ((one.name.text, _source(one, facts, own)) for one in document.model.instances)
     return {name: str(source) for name, source in found if not isinstance(source, str)}
+
+
+def sends_from_link_local(instance: Instance) -> bool:
+    """Tell whether keepalived takes the uplink's IPv6 link-local address as source (RFC 5798 5.1.2.1)."""
+    peers = all(_is_link_local(peer.text) for peer in instance.unicast_peers)
+    return instance.family == 6 and peers
 
 
 def _is_link_local(text: str) -> bool:

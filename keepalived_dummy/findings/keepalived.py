@@ -13,6 +13,7 @@ from keepalived_dummy.keepalived import Instance
 from keepalived_dummy.keepalived.model import endpoint
 from keepalived_dummy.moves import alone, vips
 from keepalived_dummy.observed import is_link_local
+from keepalived_dummy.pins import sends_from_link_local
 from keepalived_dummy.targets import IPAddress
 
 _ADOPT = "keepalived-dummy adopt"
@@ -26,10 +27,17 @@ _SERVICE = "keepalived.service"
     "keepalived goes to FAULT, and its VIPs with it, in the moment in which networkd takes the uplink's address away",
 )
 def not_pinned(facts: Facts) -> Iterator[Found]:
-    """An instance with VIPs on a dummy, whoever made it, and neither mcast_src_ip nor unicast_src_ip."""
+    """An instance with VIPs on a dummy, whoever made it, and neither mcast_src_ip nor unicast_src_ip.
+
+    One that sends from a link-local address needs none: networkd leaves that alone.
+    """
     others = {name for name, link in facts.links.items() if link.kind == "dummy"}
     for one in _on_dummies(facts, others):
-        if one.mcast_src_ip is None and one.unicast_src_ip is None:
+        if (
+            one.mcast_src_ip is None
+            and one.unicast_src_ip is None
+            and not sends_from_link_local(one)
+        ):
             keyword = "unicast_src_ip" if one.unicast_peer else "mcast_src_ip"
             what = f"vrrp_instance {one.name.text} has no {keyword}"
             yield Found(what, _ADOPT, one.name.where)

@@ -14,6 +14,7 @@ from keepalived_dummy.facts import Facts
 from keepalived_dummy.findings.hazard import Severity
 from keepalived_dummy.keepalived import Instance
 from keepalived_dummy.observed import Vip
+from keepalived_dummy.pins import sends_from_link_local
 
 ADOPT = "keepalived-dummy adopt"
 _STAYS = 257  # from here on networkd keeps static addresses of its own at a reconfigure, and with `yes` those of DHCP
@@ -136,8 +137,9 @@ def _stays(device: str, instance: Instance, facts: Facts, kept: str = "") -> boo
 
 
 def _is_pinned(instance: Instance) -> bool:
-    """An ipvlan is given its address in the configuration, so that is the source."""
-    return bool(instance.mcast_src_ip or instance.unicast_src_ip or instance.use_ipvlan)
+    """An ipvlan is given its address in the configuration, so that is the source; a link-local one stays by itself."""
+    given = instance.mcast_src_ip or instance.unicast_src_ip or instance.use_ipvlan
+    return bool(given) or sends_from_link_local(instance)
 
 
 def _pin(instance: Instance, facts: Facts) -> str:

@@ -802,3 +802,12 @@ def test_a_dummy_that_is_kept_down_is_down_for_a_reason() -> None:
     names = [one.name for one in judge(facts(**kept, deaf={"VI_1": "no"}))]
     assert names == ["instance-cannot-hear"]
     assert "dummy-down" in [one.name for one in judge(facts(**kept))]
+
+
+def test_an_ipv6_instance_needs_no_pinned_source() -> None:
+    """It sends from the link-local address, which networkd leaves alone."""
+    six = CONF.replace("mcast_src_ip 192.0.2.5", "").replace("192.0.2.10/32", "2001:db8::11/128")
+    names = [one.name for one in judge(facts(conf=six))]
+    assert "source-not-pinned" not in names
+    four = CONF.replace("mcast_src_ip 192.0.2.5", "")
+    assert "source-not-pinned" in [one.name for one in judge(facts(conf=four))]
