@@ -33,7 +33,7 @@ network:
 VETH = f"[NetDev]\nName={UPLINK}\nKind=veth\n\n[Peer]\nName={CABLE}\n"
 CABLE_UP = f"[Match]\nName={CABLE}\n\n[Link]\nActivationPolicy=up\nRequiredForOnline=no\n\n[Network]\nLinkLocalAddressing=no\n"
 
-# The source is pinned: before networkd 257 the uplink's own address comes and goes (README, Limits).
+# The source is pinned: before networkd 257 the uplink's own address comes and goes (docs/limits.md).
 KEEPALIVED = """\
 global_defs {
     vrrp_version 3
@@ -178,7 +178,7 @@ def live() -> None:
         run("systemctl restart keepalived-dummy.service")
     if not (is_active("keepalived.service") and holds(VIP)):
         keepalived_up()
-    # The first clsact of an uplink can cost a ping (README, Limits), so not within a check.
+    # The first clsact of an uplink can cost a ping (docs/limits.md), so not within a check.
     wait_for("the uplink is wired", wired)
     wait_for("the client reaches the VIP", reachable)
 

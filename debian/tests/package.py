@@ -67,7 +67,7 @@ def begin_without() -> None:
     find_packages()
     host.cable_up()
     run("systemctl stop keepalived; dpkg -P keepalived-dummy", check=False)
-    # It would name the uplink, whose first clsact can cost a ping (README, Limits).
+    # It would name the uplink, whose first clsact can cost a ping (docs/limits.md).
     Path("/etc/keepalived/keepalived.conf").unlink(missing_ok=True)
     assert not host.flags(DUMMY), host.flags(DUMMY)
 

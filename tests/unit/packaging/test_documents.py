@@ -270,6 +270,37 @@ def test_a_file_of_the_tree_is_there(path: Path) -> None:
     assert set(missing) <= NOT_THERE
 
 
+def anchors(path: Path) -> set[str]:
+    """The names of a page's headings, as GitHub and GitLab make them."""
+    heads = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(TREE)))
+def test_a_heading_that_is_linked_is_there(path: Path) -> None:
+    for page, name in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text()):
+        assert name in anchors(path.parent / page if page else path), f"{page}#{name}"
+
+
+def test_the_readme_is_read_in_three_minutes() -> None:
+    assert len((TREE / "README.md").read_text().splitlines()) <= 120
+
+
+def test_the_index_has_every_page() -> None:
+    folder = TREE / "docs"
+    linked = set(re.findall(r"\]\(([^)#:]+)\)", (folder / "README.md").read_text()))
+    pages = {path.name for path in folder.iterdir() if path.suffix in (".md", ".json")}
+    assert pages - {"README.md"} <= linked
+
+
+def test_the_package_has_every_page_but_those_of_the_source() -> None:
+    """What debian/README.Debian says."""
+    named = (TREE / "debian/keepalived-dummy.docs").read_text().split()
+    shipped = {path.name for pattern in named for path in TREE.glob(pattern)}
+    pages = {path.name for path in (TREE / "docs").glob("*.md")} - {"README.md"}
+    assert pages - shipped == {"CODING_STYLE.md", "packaging.md"}
+
+
 def test_architecture_has_every_module() -> None:
     text = (TREE / "docs/architecture.md").read_text()
     rows = text.partition("| module |")[2].partition("\n\n")[0].splitlines()[2:]

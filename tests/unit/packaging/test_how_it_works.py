@@ -81,7 +81,7 @@ def test_the_filters_are_those_of_the_template() -> None:
     made = wire.render((Joint(End("keepalived0", 3, ""), (uplink,)),), frozenset(("ens3",)))
     roles = {"keepalived0": "dummy", "ens3": "uplink"}
     wanted = [(f"{roles[f.dev]} {f.direction}", str(f.pref)) for f in made.filters]
-    assert [(at, pref) for at, pref, *_ in table("| at | pref | what | becomes of it |")] == wanted
+    assert [(at, pref) for at, pref, *_ in table("| at | pref | what | action |")] == wanted
 
 
 def test_the_numbers_are_those_of_the_way_out() -> None:
