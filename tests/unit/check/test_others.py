@@ -192,7 +192,16 @@ def test_modules(tmp_path: Path) -> None:
     (tmp_path / "sys/module/dummy").mkdir(parents=True)
     wanted = ["cls_u32", "act_pedit", "act_csum", "dummy", "act_mirred", "act_csum"]
     assert modules.lacking(wanted, tmp_path, "6.1") == ("act_csum", "act_mirred")
+    assert modules.unloaded(wanted, tmp_path, "6.1") == ("act_pedit",)
     assert modules.lacking(["dummy", "x"], tmp_path, "7.0") == ("x",)
+    assert modules.unloaded(["dummy", "x"], tmp_path, "7.0") == ()
+
+
+def test_nothing_is_lacking_where_no_kernel_has_files(tmp_path: Path) -> None:
+    """A container: a kernel that has all of it built in can't be told from one that has none of it."""
+    assert modules.lacking(["cls_u32"], tmp_path, "6.1") == ()
+    (tmp_path / "lib/modules").mkdir(parents=True)
+    assert modules.lacking(["cls_u32"], tmp_path, "6.1") == ()
 
 
 # tc's filters, as the kernel dumps them
