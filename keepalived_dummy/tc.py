@@ -16,6 +16,7 @@ from keepalived_dummy.wire import MARK, Filter, Wire
 _RTM_GETQDISC = 38
 _TC_H_CLSACT = 0xFFFFFFF1  # the parent of both clsact and ingress (linux/pkt_sched.h)
 _DIRECTIONS = {netlink.CLSACT_INGRESS: "ingress", netlink.CLSACT_EGRESS: "egress"}
+_U32_NODE = 0xFFF  # of a handle
 _PROTOCOLS = {0x0806: "arp", 0x86DD: "ipv6", 0x0800: "ip", 0x0003: "all", 0x8100: "802.1Q"}
 
 Place = tuple[int, str, int, bytes]  # of a filter: see Filter.place of the wire
@@ -65,7 +66,7 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     result = Result()
     state = read()
     wanted = {item.place: item for item in wire.filters}
-    stale = _stale(state, wanted)
+    stale = _stale(state, wire)
     there = {place(item) for item in state.filters}
     absent = [item for place, item in wanted.items() if place not in there]
     added = [index for index in {item.index for item in absent} if index not in state.qdiscs]
@@ -98,15 +99,25 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     return result
 
 
-def _stale(state: State, wanted: Collection[Place]) -> list[netlink.Filter]:
-    """Those of ours that are not wanted, and all but the first at one place: each would answer once more."""
+def _stale(state: State, wire: Wire) -> list[netlink.Filter]:
+    """Those of ours that are not wanted, and all but the first at one place: each would answer once more.
+
+    One at the handle of a wanted one is ours too: somebody changed it, and with that took its cookie.
+    """
+    wanted = {item.place for item in wire.filters}
+    nodes = {(*item.place[:3], item.protocol, item.handle) for item in wire.filters}
     stale = []
     seen = set()
     for item in state.filters:
-        if is_ours(item):
-            if place(item) not in wanted or place(item) in seen:
+        where = place(item)
+        node = (*where[:3], _PROTOCOLS.get(item.protocol), item.handle & _U32_NODE)
+        if not is_ours(item):
+            if item.kind == "u32" and node in nodes:
                 stale.append(item)
-            seen.add(place(item))
+        elif where not in wanted or where in seen:
+            stale.append(item)
+        else:
+            seen.add(where)
     return stale
 
 

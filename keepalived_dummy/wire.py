@@ -41,13 +41,15 @@ class Joint:
 
 @dataclass(frozen=True)
 class Filter:
-    """One filter as the template has it; `line` is the tc command with its cookie."""
+    """One filter as the template has it; `line` is the tc command with its cookie, `handle` that of its node (u32)."""
 
     index: int
     dev: str
     direction: str
     pref: int
     protocol: str
+    handle: int
+    kind: str
     cookie: bytes
     line: str
 
@@ -61,7 +63,7 @@ class Filter:
         """The kernel modules of its classifier and its actions, as net/sched names them."""
         actions = dict.fromkeys(re.findall(r" action (\w+)", self.line))
         kinds = ("gact" if action == "drop" else action for action in actions)
-        return (f"cls_{self.line.split()[9]}", *(f"act_{kind}" for kind in kinds))
+        return (f"cls_{self.kind}", *(f"act_{kind}" for kind in kinds))
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ def render(joints: tuple[Joint, ...], arp: frozenset[str]) -> Wire:
     )
 
 
-_FILTER = re.compile(r"filter add dev (\S+) (ingress|egress) pref (\d+) protocol (\S+) ")
+_FILTER = re.compile(
+    r"filter add dev (\S+) (ingress|egress) pref (\d+) protocol (\S+) handle ::(\w+) (\S+) "
+)
 _DEV = re.compile(r" dev (\S+)")
 
 
@@ -129,6 +133,8 @@ def _filter(line: str, ends: Mapping[str, int]) -> Filter:
         direction=match[2],
         pref=int(match[3]),
         protocol=match[4],
+        handle=int(match[5], 16),
+        kind=match[6],
         cookie=cookie,
         line=f"{line} cookie {cookie.hex()}",
     )

@@ -135,7 +135,7 @@ def strays(mac: str) -> list[Packet]:
 
 @check(
     without=change(
-        "match u16 24 0xffff at 4", "u32 skip_hw match.*match u16 24 0xffff at 4", "matchall"
+        "match u16 24 0xffff at 4", "match u8 58.*match u16 24 0xffff at 4", "match u32 0 0 at 0"
     ),
     back=BACK,
 )

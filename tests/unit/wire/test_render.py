@@ -7,6 +7,7 @@ A missing out.tc is written, and the test fails once, so that the author reads a
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,31 @@ def test_filters_are_the_lines_of_the_script(case: Path) -> None:
         assert "skip_hw" in item.line
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_kernel_refuses_a_filter_that_is_there_already(case: Path) -> None:
+    """By its handle: whoever adds it a second time, at the same moment too, adds nothing."""
+    made = wire(case)
+    handles = [re.search(r" handle ::([0-9a-f]+) u32 ", item.line) for item in made.filters]
+    assert all(handles)
+    there = {
+        (item.index, item.direction, item.pref, item.protocol, found and found[1])
+        for item, found in zip(made.filters, handles, strict=True)
+    }
+    assert len(there) == len(made.filters)
+    assert all(found and 0 < int(found[1], 16) < 0x800 for found in handles), (
+        "the kernel's begin there"
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_preference_of_an_interface_has_one_hook_and_one_protocol(case: Path) -> None:
+    """The kernel lists u32 filters of both hooks of a clsact together where their preference is the same."""
+    at: dict[tuple[int, int], set[tuple[str, str]]] = {}
+    for item in wire(case).filters:
+        at.setdefault((item.index, item.pref), set()).add((item.direction, item.protocol))
+    assert all(len(kinds) == 1 for kinds in at.values()), at
+
+
 def test_nobody_elses_filter_on_the_uplink_is_hidden() -> None:
     """What the wire takes on the uplink goes on to the next filter; redirect or ok would end it."""
     made = wire(CASES[2])
@@ -93,6 +119,12 @@ def test_filters_name_the_modules_they_take() -> None:
         for item in wire(CASES[0]).filters
         if item.direction == "egress"
     }
-    assert needed[0] == ("cls_matchall", "act_pedit", "act_mirred")
+    assert needed[0] == ("cls_u32", "act_pedit", "act_mirred")
     assert needed[1] == ("cls_u32", "act_pedit", "act_csum", "act_mirred")
     assert needed[3] == ("cls_u32", "act_gact")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_one_classifier_does_it_all(case: Path) -> None:
+    """The kernels of Raspberry Pi OS have u32, but neither matchall nor flower."""
+    assert {item.modules[0] for item in wire(case).filters} == {"cls_u32"}

@@ -122,6 +122,16 @@ def there(item: Filter, handle: int, cookie: bytes = b"") -> netlink.Filter:
                 "filter del dev e0 ingress pref 19268 protocol ipv6 handle 800:0:803 u32",
             ],
         ),
+        (  # somebody changed ours, and with that took its cookie
+            [
+                there(SOLICITATIONS, 0x80000000 + SOLICITATIONS.handle, b"-"),
+                there(ADVERTISEMENTS, 0x80000000 + ADVERTISEMENTS.handle),
+            ],
+            [
+                "filter del dev e0 ingress pref 19268 protocol ipv6 handle 800:0:1 u32",
+                SOLICITATIONS.line,
+            ],
+        ),
         (  # an old one is there twice: the preference goes, once
             [
                 there(SOLICITATIONS, 0x80000800, b"kdmy of old times"),
