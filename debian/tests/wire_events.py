@@ -69,7 +69,7 @@ def announces(tap: Tap, event: str, mac: str) -> None:
 def deleted_filters_are_back() -> None:
     watched()
     there = count(A.uplink), count(DUMMY, "egress")
-    assert there[0] == 2
+    assert there[0] == 4
     for what in (
         f"tc filter delete dev {A.uplink} ingress pref 19268",
         f"tc qdisc delete dev {A.uplink} clsact",
@@ -111,7 +111,7 @@ def uplink_renamed_and_back() -> None:
             "ip link set dev",
         )
         announces(tap, f"{down}; {up} {A.uplink} up", A.mac)
-        assert count(A.uplink) == 2
+        assert count(A.uplink) == 4
 
 
 def link_local_is_kept_out() -> bool:
@@ -127,7 +127,7 @@ def uplink_unplugged_and_plugged() -> None:
     watched()
     for time_of in ("first", "second"):
         wire_lan.plug(A)
-        wait_for(f"wired for the {time_of} time", lambda: count(A.uplink) == 2, 20)
+        wait_for(f"wired for the {time_of} time", lambda: count(A.uplink) == 4, 20)
         wire_lan.batch(wire_lan.addresses(A, A.uplink))
         wait_for(
             "the VIP answers", lambda: not host.status(f"ip netns exec {A.ns} ping -c 1 {A.vip6}")
@@ -146,7 +146,7 @@ def uplink_unplugged_and_plugged() -> None:
 def arp_ignore_changed_at_run_time() -> None:
     watched()
     with Tap(A.ns, A.dev) as tap:
-        for value, filters in ((1, 3), (0, 2)):
+        for value, filters in ((1, 6), (0, 4)):
             sysctl(up0__arp_ignore=value)
             noticed(f"arp_ignore {value} is noticed", lambda n=filters: count(A.uplink) == n)  # type: ignore[misc]
             assert len(arp_answers(tap, A.ip4(1), A.vip4)) == 1
@@ -163,4 +163,4 @@ def keepalived_conf_names_the_uplink_later() -> None:
     KEEPALIVED.parent.mkdir(exist_ok=True)
     vip = f"virtual_ipaddress {{\n{A.vip4}/32 dev {DUMMY}\n}}"
     KEEPALIVED.write_text(f"vrrp_instance VI_1 {{\ninterface {A.uplink}\n{vip}\n}}\n")
-    noticed("wired", lambda: count(A.uplink) == 2)
+    noticed("wired", lambda: count(A.uplink) == 4)

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import host
 import wire_lan
 from checks import check, note
 from host import run
 from scapy.layers.l2 import ARP
-from wire_frame import Ask, arp_answers, judge_arp, nd_answers
+from wire_frame import Ask, announced, arp_answers, judge_arp, nd_answers
 from wire_lan import DUMMY, A, Tap, applied, apply, wired
-from wire_mutate import BACK, edit
+from wire_mutate import BACK, change, edit
 
 TOOLS = Path("/var/tmp/wire-tools")  # /run is noexec
 TC = f"""#!/bin/sh
@@ -105,6 +106,38 @@ def what_is_gone_comes_back() -> None:
         " match u8 58 0xff at 6 match u8 135 0xff at 40 action continue"
     )
     apply()
+    works()
+
+
+@check(without=change("ingress pref .* 8 .* protocol ipv6", "pref \\+ 8", "pref + 1"), back=BACK)
+def same_state_of_two_link_local_addresses_runs_no_tc() -> None:
+    """What keeps them from the dummy is at its ingress, where the kernel may list filters of its egress too."""
+    wire_lan.batch(f"address add fe80::5/64 dev {A.uplink} nodad")
+    wired()
+    works()
+    runs, said = counted()
+    assert (runs, said.strip()) == (0, "nothing to do"), f"{runs} runs: {said}"
+
+
+@check(
+    without=edit(
+        "wire.py",
+        "s/line=f.[{]line[}] cookie/line=re.sub(' handle ::[0-9a-f]+', '', line) + f\" cookie/",
+    ),
+    back=BACK,
+)
+def put_back_twice_at_once_is_there_once() -> None:
+    """The daemon's put-back and an apply by hand, at the same moment."""
+    wired()
+    before = filters(A.uplink), filters(DUMMY)
+    script = Path("/run/wire-script")
+    script.write_text(run("keepalived-dummy wire --dry-run"))
+    for _ in range(10):
+        run(f"tc qdisc delete dev {A.uplink} clsact; tc qdisc delete dev {DUMMY} clsact")
+        run(
+            f"tc -force -batch {script} >/dev/null 2>&1 & keepalived-dummy apply; wait", check=False
+        )
+        assert (filters(A.uplink), filters(DUMMY)) == before
     works()
 
 
@@ -268,3 +301,28 @@ def without_a_module_the_rest_works() -> None:
     finally:
         BLACKLIST.unlink()
     assert "is not there" not in apply()
+
+
+@check(
+    without=change(
+        "protocol arp handle", "handle ::1 u32 skip_hw match u32 0 0 at 0", "matchall skip_hw"
+    ),
+    back=BACK,
+)
+def without_matchall_and_flower_all_works() -> None:
+    """As with the kernels of Raspberry Pi OS, which have u32."""
+    apply("--remove")
+    others = ("cls_matchall", "cls_flower", "cls_basic", "cls_bpf")
+    run(f"modprobe -r {' '.join(others)}", check=False)
+    BLACKLIST.write_text("".join(f"install {name} /bin/false\n" for name in others))
+    try:
+        assert host.status(
+            f"tc qdisc add dev {A.uplink} clsact && tc filter add dev {A.uplink} ingress matchall"
+        )
+        run(f"tc qdisc delete dev {A.uplink} clsact")
+        wired()
+        works()
+        with Tap(A.ns, A.dev) as tap:
+            announced(tap, DUMMY, A.vip4, A.vip6, A.mac)
+    finally:
+        BLACKLIST.unlink()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keepalived_dummy.wire import MARK, PREF, End, Joint, Wire, render
+from keepalived_dummy.wire import MARK, PREF, End, Filter, Joint, Wire, render
 
 CASES = sorted(path for path in (Path(__file__).parents[2] / "wire").iterdir() if path.is_dir())
 
@@ -77,6 +77,35 @@ def test_each_preference_of_an_interface_has_one_hook_and_one_protocol(case: Pat
     for item in wire(case).filters:
         at.setdefault((item.index, item.pref), set()).add((item.direction, item.protocol))
     assert all(len(kinds) == 1 for kinds in at.values()), at
+
+
+def selector(item: Filter) -> str:
+    """What a filter matches."""
+    return item.line.partition(" u32 skip_hw ")[2].partition(" action ")[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_priority_tag_changes_nothing(case: Path) -> None:
+    """Each ingress filter is there for `protocol 802.1Q` too, where the tag has no protocol to go by but the packet's."""
+    made = [item for item in wire(case).filters if item.direction == "ingress"]
+    plain = {
+        (item.index, selector(item), item.line.partition(" action ")[2].partition(" cookie ")[0])
+        for item in made
+        if item.protocol != "802.1Q"
+    }
+    version = {"match u8 0x60 0xf0 at 0 ": "", "match u32 0x00010800 0xffffffff at 0 ": ""}
+    tagged = set()
+    for item in made:
+        if item.protocol == "802.1Q":
+            words = selector(item)
+            for more, less in version.items():
+                words = words.replace(more, less)
+            action = item.line.partition(" action ")[2].partition(" cookie ")[0]
+            tagged.add((item.index, words, action))
+            assert words != selector(item) or "0xffffffff at 24" in words, (
+                "another protocol's packet"
+            )
+    assert tagged == plain
 
 
 def test_nobody_elses_filter_on_the_uplink_is_hidden() -> None:
