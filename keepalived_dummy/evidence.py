@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from keepalived_dummy import (
     assembly,
+    bpf,
     firewall,
     foreign,
     fronts,
@@ -42,6 +44,7 @@ _IPTABLES = tuple(
     for kind in ("", "-legacy")
     for family, name in (("ip", "iptables"), ("ip6", "ip6tables"))
 )
+_PARENTS = {"ingress": netlink.CLSACT_INGRESS, "egress": netlink.CLSACT_EGRESS}
 _TIMEOUT = 60.0
 _ROOT_ONLY = "only root may see it"
 
@@ -154,18 +157,34 @@ class _Looking:
         return modules.lacking(needed) if needed else ()
 
     def fronts(self) -> Iterator[Front]:
-        """The filters before the wire's on each uplink that is wired."""
+        """The filters and programs before the wire's, on each uplink and dummy that is wired."""
         wired = {name for d in self.seen.dummies if d.wire.wanted for name in d.uplinks}
         silent = sysctls.silent(wired)
+        places = [(name, "ingress", name in silent) for name in sorted(wired)]
+        places += [
+            (d.name, "egress", True)
+            for d in self.seen.dummies
+            if d.wire.wanted and d.uplinks and d.name not in self.sources.new
+        ]
+        untold = ""
         with kernel.open_dump_socket() as sock:
-            for name in sorted(wired & self.sources.host.links.keys()):
+            for name, hook, arp in places:
+                if name not in self.sources.host.links:
+                    continue
                 index = self.sources.host.links[name].ifindex
-                request = netlink.dump_filters(index, netlink.CLSACT_INGRESS)
                 try:
-                    bodies = [message.body for message in kernel.dump(sock, request)]
+                    programs = bpf.programs(index, bpf.HOOKS[hook])
+                    yield from fronts.of_programs(name, programs, arp, hook)
+                except OSError as error:
+                    untold = _ROOT_ONLY if error.errno == errno.EPERM else str(error.strerror)
+                try:
+                    answer = kernel.dump(sock, netlink.dump_filters(index, _PARENTS[hook]))
                 except OSError:
                     continue  # no qdisc, and so no filter
-                yield from fronts.find_fronts(name, bodies, name in silent)
+                bodies = [message.body for message in answer]
+                yield from fronts.find_fronts(name, bodies, arp, hook)
+        if untold:
+            self.unseen.append(Unseen("tcx programs", untold))
 
     def chains(self) -> tuple[firewall.Chain, ...]:
         """Every ruleset of the host, of nft and of iptables."""

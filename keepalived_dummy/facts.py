@@ -33,16 +33,24 @@ class Named:
 
 @dataclass(frozen=True)
 class Front:
-    """A tc filter of somebody else before ours on an uplink that ends the classification of `what`.
+    """A tc filter, or a tcx program, of somebody else before ours that ends the classification of `what`.
 
-    `sure`: it surely does; else whether it does is up to a program that can't be read.
+    It is at the ingress of an uplink, or at the egress of a dummy. `sure`: it surely does; else whether it does is up
+    to a program that can't be read. `programs`: the names or numbers of tcx programs (kind tcx), which have no pref.
     """
 
-    uplink: str
+    device: str
     pref: int
     kind: str
     what: str
     sure: bool = True
+    hook: str = "ingress"
+    programs: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> int:
+        """That of the VIPs which need what it takes."""
+        return 4 if self.what == ARP else 6
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class Answer:
     uplink: str
     mac: str
 
+
+ARP, ND = "ARP", "IPv6 neighbour discovery"  # what a Front takes
 
 Settings = Mapping[tuple[str, str, str], int]  # family (ipv4, ipv6), interface, key
 

@@ -16,10 +16,11 @@ from healthy import CONF, HEALTHY, MANAGED, NOW, VIP4, VIP6, WIRE, facts, link, 
 from keepalived_dummy import iptables, nft
 from keepalived_dummy.config import TAKEN
 from keepalived_dummy.errors import Problem
+from keepalived_dummy.facts import ND as DISCOVERY
 from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.findings import HAZARDS, Severity, judge
 from keepalived_dummy.interfaces import Link
-from keepalived_dummy.observed import Daemon, Keepalived, WayOut
+from keepalived_dummy.observed import Daemon, Keepalived, WayOut, Wire
 
 TOP = Path(__file__).resolve().parents[3]
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
@@ -286,6 +287,28 @@ FOUND: list[tuple[str, Facts, str]] = [
         facts(fronts=(Front("ens3", 10, "bpf", "ARP", False),)),
         "may take ARP before",
     ),
+    (
+        "filter-in-front",
+        facts(
+            fronts=(
+                Front("ens3", 10, "bpf", DISCOVERY, False),
+                Front("ens3", 10, "bpf", "ARP", False),
+            )
+        ),
+        "a bpf filter at ingress pref 10 of ens3 may take IPv6 neighbour discovery and ARP before",
+    ),
+    (
+        "filter-in-front",
+        facts(
+            fronts=(Front("ens3", 0, "tcx", DISCOVERY, False, "ingress", ("cil_from_netdev", "x")),)
+        ),
+        "at ingress of ens3 the tcx program cil_from_netdev or x may take IPv6 neighbour",
+    ),
+    (
+        "filter-in-front",
+        facts(fronts=(Front("keepalived0", 5, "matchall", "ARP", hook="egress"),)),
+        "a matchall filter at egress pref 5 of keepalived0 takes ARP before",
+    ),
     ("uplink-unfit", facts(unwired=(Problem(healthy.PATH, 0, "lo is none"),)), "lo is none"),
     (
         "uplink-unknown",
@@ -514,6 +537,32 @@ def test_the_way_out_in_use_makes_it_a_warning() -> None:
     ways = (WayOut(4, 2, 2, NOW, 1, 0.0),)
     found = judge(facts(uplink_addresses=("fe80::2/64",), uplink_ways=ways))
     assert [(one.name, one.severity) for one in found] == [("uplink-without-address", WARNING)]
+
+
+def test_a_program_that_lets_the_wire_have_frames_is_a_warning() -> None:
+    """What a program does with a packet can't be read; that the wire has counted some speaks for it."""
+    ingress = Front("ens3", 0, "tcx", DISCOVERY, False, "ingress", ("x",))
+    egress = Front("keepalived0", 0, "tcx", DISCOVERY, False, "egress", ("y",))
+    sure = Front("ens3", 10, "matchall", DISCOVERY)
+    for front, wire, severity in (
+        (ingress, Wire(True, 9), CRITICAL),
+        (ingress, Wire(True, 9, frames_in=1), WARNING),
+        (ingress, Wire(True, 9, frames_out=1), CRITICAL),
+        (egress, Wire(True, 9, frames_out=1), WARNING),
+        (egress, Wire(True, 9, frames_in=1), CRITICAL),
+        (sure, Wire(True, 9, frames_in=1), CRITICAL),
+    ):
+        found = judge(facts(fronts=(front,), dummy_wire=wire))
+        assert [(one.name, one.severity) for one in found] == [("filter-in-front", severity)], front
+
+
+def test_what_no_vip_needs_may_be_taken() -> None:
+    """A host without an IPv6 VIP, as most with Cilium; and nobody asks for VIPs of another uplink's."""
+    nd, arp = Front("ens3", 10, "matchall", DISCOVERY), Front("ens3", 10, "matchall", "ARP")
+    assert judge(facts(fronts=(nd,), seen_vips=(VIP4,))) == ()
+    assert judge(facts(fronts=(arp,), seen_vips=(VIP6,))) == ()
+    (found,) = judge(facts(fronts=(nd, arp), seen_vips=(VIP4,)))
+    assert "takes ARP before" in found.what
 
 
 def test_a_hazard_has_the_place_in_its_file() -> None:
