@@ -70,7 +70,7 @@ class Daemon:
         self._passes = Passes(command, self._loop, self._passed)
         self._teller = Teller()
         self._tell = self._teller.tell
-        self._host = Host(self._send, self._passes.want, self._tell, self._store)
+        self._host = Host(self._send, self._passes.want, self._tell, self._store, _has_clsact)
         self._survey = Survey(self._host, self._send)
         self._stored = notify.stored()
         self._watchdog = notify.watchdog()
@@ -146,7 +146,7 @@ class Daemon:
 
     def _timeout(self, now: float) -> float | None:
         times = [way.deadline() for way in self._host.ways.values()]
-        times += [self._survey.deadline(), self._passes.deadline(now)]
+        times += [self._survey.deadline(), self._passes.deadline(now), self._host.losses.deadline()]
         times += [self._join_at, self._report_at]
         if self._watchdog:
             times.append(self._fed + self._watchdog)
@@ -164,6 +164,7 @@ class Daemon:
         if self._join_at is not None and now >= self._join_at:
             self._join_at = None
             host.join()
+        self._put_back(now)
         self._passes.tick(now)
         for way in host.ways.values():
             for told in way.log:
@@ -209,10 +210,21 @@ class Daemon:
             if message is None:
                 self._passes.want("events were lost")
             else:
-                self._host.tc(message, self._passes.running)
-        torn, self._host.torn = self._host.torn, set()
-        if torn and not self._passes.running:
-            self._passes.mend("".join(self._host.mend(i, self._survey.cookies(i)) for i in torn))
+                self._host.tc(message, self._passes.running, time.monotonic())
+
+    def _put_back(self, now: float) -> None:
+        """What somebody took of the wire."""
+        if self._passes.running:
+            self._host.losses.put_off(now)
+            return
+        lost = self._host.losses.due(now)
+        script = ""
+        for ifindex, bare in lost:
+            mend = self._host.mend(ifindex, self._survey.cookies(ifindex), bare)
+            if mend and bare:
+                state.touch(_clsact(ifindex))
+            script += mend
+        self._passes.mend(script)
 
     def _on_answer(self) -> None:
         for message in _received(self._requests):
@@ -291,6 +303,15 @@ class Daemon:
             text = f"READY=1\n{text}"
         self._ready, self._reloading = True, False
         notify.notify(text)
+
+
+def _clsact(ifindex: int) -> str:
+    """The file that says that the clsact of an interface is ours, as tc.py of a pass has it."""
+    return f"clsact-{ifindex}"
+
+
+def _has_clsact(ifindex: int) -> bool:
+    return os.path.exists(state.path(_clsact(ifindex)))
 
 
 def _received(sock: socket.socket) -> Iterator[Message | None]:

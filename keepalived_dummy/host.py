@@ -7,10 +7,11 @@ It is told of messages and answers through the three functions it is given; it o
 import socket
 from collections.abc import Callable
 
-from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes
+from keepalived_dummy import groups, heal, interfaces, losses, managers, netlink, routes
 from keepalived_dummy.events import Event, event, some
 from keepalived_dummy.groups import Groups, Membership
 from keepalived_dummy.interfaces import IFF_RUNNING, IFF_UP, Address, Link
+from keepalived_dummy.losses import Losses
 from keepalived_dummy.netlink import (
     AF_INET,
     AF_INET6,
@@ -30,20 +31,24 @@ _MARK = b"kdmy"
 _DEBOUNCE = 0.02
 _ECHO = 0.05
 _TC = (RTM_NEWQDISC, RTM_DELQDISC, RTM_NEWTFILTER, RTM_DELTFILTER)
-_CLSACT, _REPLACE = "clsact", 0x100
+_QDISCS, _REPLACE = ("clsact", "ingress"), 0x100
 
 
 class Host:
-    """`send` gives bytes to the kernel, `want` asks for a pass of apply, `tell` tells an event."""
+    """`send` gives bytes to the kernel, `want` asks for a pass of apply (some seconds later), `tell` tells an event.
+
+    `has_clsact` says whether the clsact of an interface is ours.
+    """
 
     def __init__(
         self,
         send: Callable[[bytes], None],
-        want: Callable[[str], None],
+        want: Callable[..., None],
         tell: Callable[[Event], None],
         store: Callable[[int], None],
+        has_clsact: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        self._send, self._want, self._tell = send, want, tell
+        self._send, self._want, self._tell, self._has_clsact = send, want, tell, has_clsact
         self.plan = Plan()
         self.groups = Groups(store)
         self.groups_due = False
@@ -52,7 +57,7 @@ class Host:
         self.heals: dict[str, int] = {}
         self.resync: float | None = None
         self.stale = False  # a conf has changed, or may have, that no plan knows yet
-        self.torn: set[int] = set()  # interfaces of which a filter went
+        self.losses = Losses()  # what somebody took of the wire
         self._limits: dict[str, heal.Limit] = {}  # of each dummy: what one is out of, others have
         self._mended: dict[str, float] = {}
         self._dummies: dict[str, Dummy] = {}
@@ -144,32 +149,51 @@ class Host:
             if route or m.flags & _REPLACE:
                 self.dirty.setdefault(place, now + _DEBOUNCE)
 
-    def tc(self, m: Message, applying: bool) -> None:
+    def tc(self, m: Message, applying: bool, now: float) -> None:
         """A filter's or qdisc's message. What `apply` itself puts there while it runs asks for no other pass."""
         if m.type not in _TC:
             return
         ifindex, _, pref, kind = netlink.tc(m.body)
         gone = m.type in (RTM_DELTFILTER, RTM_DELQDISC)
-        if ifindex not in self._links or (applying and not gone):
-            return
+        of_qdisc = m.type in (RTM_NEWQDISC, RTM_DELQDISC)
         ours = PREF <= pref < PREF + PREFS or (gone and pref == 0)
-        if kind == _CLSACT if m.type in (RTM_NEWQDISC, RTM_DELQDISC) else ours:
-            self._want(f"{self._links[ifindex].name}: a filter {'went' if gone else 'changed'}")
-            if gone:
-                self.torn.add(ifindex)
+        if ifindex not in self._links or not (kind in _QDISCS if of_qdisc else ours):
+            return
+        if gone and not applying and self.losses.is_fought(ifindex, now):
+            self._fought(ifindex, m.pid)
+        if gone and of_qdisc:
+            self.losses.qdisc_went(ifindex, self._gap(ifindex), now)
+        elif gone:
+            self.losses.filter_went(ifindex, now)
+        elif of_qdisc:
+            self.losses.qdisc_came(ifindex, now)
+        if gone or not applying:
+            what = f"{self._links[ifindex].name}: a filter {'went' if gone else 'changed'}"
+            self._want(what, self.losses.wait(ifindex, now))
 
-    def mend(self, ifindex: int, present: set[bytes]) -> str:
+    def _gap(self, ifindex: int) -> float:
+        """How long the owner of a qdisc may take to put it back; nobody else has one on a dummy."""
+        if self._links[ifindex].name in self._dummies:
+            return 0.0
+        return losses.GAP_OURS if self._has_clsact(ifindex) else losses.GAP
+
+    def _fought(self, ifindex: int, port: int) -> None:
+        name = self._links[ifindex].name
+        text = f"{name}: somebody keeps taking the wire's filters or their qdisc, now by netlink port {port}"
+        self._tell(event("wire-fought", text, INTERFACE=name, PORT=str(port)))
+
+    def mend(self, ifindex: int, present: set[bytes], bare: bool) -> str:
         """The tc script for the filters of an interface that are not among the cookies `present`.
 
-        Empty where a filter of ours is there that the plan does not know: another pass has been at work.
+        `bare`: the qdisc went too. Empty where a filter of ours is there that the plan does not know: another pass has been at work.
         """
         ours = {cookie for cookie in present if cookie.startswith(_MARK)}
         known = {f.cookie: f.line for f in self.plan.filters if f.ifindex == ifindex}
         lost = [line for cookie, line in known.items() if cookie not in present]
         if ifindex not in self._links or not lost or ours - known.keys():
             return ""
-        name = self._links[ifindex].name
-        return "".join(f"{line}\n" for line in (f"qdisc add dev {name} clsact", *lost))
+        qdisc = [f"qdisc add dev {self._links[ifindex].name} clsact"] if bare else []
+        return "".join(f"{line}\n" for line in (*qdisc, *lost))
 
     def overrun(self, now: float) -> None:
         """Events were lost: everything is read again, and applied."""
@@ -205,6 +229,7 @@ class Host:
             self.ways.pop((ifindex, family), None)
             self.dirty.pop((ifindex, family), None)
         self.groups.forget(ifindex)
+        self.losses.forget(ifindex)
         self.groups_due = True
 
     def _missing(self, dummy: Dummy, now: float) -> None:

@@ -81,6 +81,37 @@ def deleted_filters_are_back() -> None:
         )
 
 
+@check(without=edit("losses.py", "s/^GAP = .*/GAP = 0.0/"), back=BACK)
+def shaper_with_an_ingress_qdisc_may_restart() -> None:
+    """It deletes its qdisc and adds it again; the wire's filters go into the new one."""
+    run(f"tc qdisc add dev {A.uplink} handle ffff: ingress")
+    watched()
+    assert count(A.uplink) == 4
+    wait_for("the daemon is at rest", wire_lan.idle)
+    delete = f"tc qdisc del dev {A.uplink} ingress"
+    run(f"{delete} && sleep 0.3 && tc qdisc add dev {A.uplink} handle ffff: ingress")
+    in_time("the filters are in the new one", lambda: count(A.uplink) == 4)
+    assert "clsact" not in run(f"tc qdisc show dev {A.uplink}")
+    run(delete)  # and for good
+    wait_for("the wire has a qdisc of its own", lambda: count(A.uplink) == 4, 10)
+    assert "clsact" in run(f"tc qdisc show dev {A.uplink}")
+
+
+@check(without=edit("losses.py", "s/^FOUGHT = .*/FOUGHT = 1000/"), back=BACK)
+def who_keeps_taking_filters_is_told() -> None:
+    """Once; and each time they are back."""
+    watched()
+    start = host.cursor()
+    for _ in range(5):
+        run(f"tc filter delete dev {A.uplink} ingress")
+        wait_for("all is back", lambda: count(A.uplink) == 4, 10)
+        time.sleep(1)
+    run("journalctl -q --sync")
+    said = host.journal(f"EVENT=wire-fought --since='{start}'")
+    told = [line for line in said.splitlines() if f"{A.uplink}: somebody keeps taking" in line]
+    assert len(told) == 1, said
+
+
 @check(without=DEAF, back=BACK)
 def uplink_with_another_mac() -> None:
     watched()
