@@ -220,6 +220,10 @@ class Daemon:
         lost = self._host.losses.due(now)
         script = ""
         for ifindex, bare in lost:
+            if os.path.exists(
+                state.path(f"tcx-{ifindex}")
+            ):  # root's apply put a program in their place
+                continue
             mend = self._host.mend(ifindex, self._survey.cookies(ifindex), bare)
             if mend and bare:
                 state.touch(_clsact(ifindex))

@@ -30,7 +30,7 @@ from keepalived_dummy import (
     sysctls,
 )
 from keepalived_dummy.assembly import Sources
-from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
+from keepalived_dummy.facts import TIMER, Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.observe import Intent
 from keepalived_dummy.observed import Network, Observation, Unseen
 
@@ -45,6 +45,7 @@ _IPTABLES = tuple(
     for family, name in (("ip", "iptables"), ("ip6", "ip6tables"))
 )
 _PARENTS = {"ingress": netlink.CLSACT_INGRESS, "egress": netlink.CLSACT_EGRESS}
+_WANTED = "etc/systemd/system/timers.target.wants"
 _TIMEOUT = 60.0
 _ROOT_ONLY = "only root may see it"
 
@@ -53,7 +54,7 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
     """All there is to judge; `file` is keepalived's configuration. With `probe` the LAN is asked for the VIPs."""
     sources = observe.sources(file, intent=intent)
     seen = assembly.assemble(sources)
-    looking = _Looking(sources, seen)
+    looking = _Looking(sources, seen, intent is not None)
     networks = dict(looking.networks())
     version, after = looking.keepalived()
     return Facts(
@@ -71,6 +72,7 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
         netplan=looking.netplan(),
         network_manager=looking.network_manager(),
         lacking=looking.lacking(),
+        keeps_first=_keeps_first(),
         fronts=tuple(looking.fronts()),
         chains=looking.chains(),
         gateways=_gateways(),
@@ -87,6 +89,7 @@ class _Looking:
 
     sources: Sources
     seen: Observation
+    is_foresight: bool = False
     unseen: list[Unseen] = field(default_factory=list)
 
     def names(self) -> list[str]:
@@ -173,8 +176,13 @@ class _Looking:
                     continue
                 index = self.sources.host.links[name].ifindex
                 try:
-                    programs = bpf.programs(index, bpf.HOOKS[hook])
-                    yield from fronts.of_programs(name, programs, arp, hook)
+                    there = bpf.programs(index, bpf.HOOKS[hook])
+                    if hook == "egress":
+                        yield from fronts.of_programs(name, there, arp, hook)
+                    elif (
+                        not self.is_foresight or not _keeps_first()
+                    ):  # else the move itself sees to it
+                        yield from fronts.of_programs(name, there, arp, hook, _keeps_first())
                 except OSError as error:
                     untold = _ROOT_ONLY if error.errno == errno.EPERM else str(error.strerror)
                 try:
@@ -228,6 +236,11 @@ class _Looking:
             except OSError as error:
                 self.unseen.append(Unseen(f"who answers on {name}", error.strerror or str(error)))
         return tuple(found)
+
+
+def _keeps_first() -> bool:
+    """Whether a timer keeps the wire's program before those of others, after a boot too."""
+    return (ROOT / _WANTED / TIMER).is_symlink()
 
 
 def _as_made(family: str, key: str) -> int | None:

@@ -37,6 +37,7 @@ class Front:
 
     It is at the ingress of an uplink, or at the egress of a dummy. `sure`: it surely does; else whether it does is up
     to a program that can't be read. `programs`: the names or numbers of tcx programs (kind tcx), which have no pref.
+    `until_boot`: the wire's own program is before these, and nothing puts it there after a boot.
     """
 
     device: str
@@ -46,6 +47,7 @@ class Front:
     sure: bool = True
     hook: str = "ingress"
     programs: tuple[str, ...] = ()
+    until_boot: bool = False
 
     @property
     def family(self) -> int:
@@ -70,6 +72,7 @@ class Answer:
     mac: str
 
 
+TIMER = "keepalived-dummy-tcx.timer"  # keeps the wire's program before those of others
 ARP, ND = "ARP", "IPv6 neighbour discovery"  # what a Front takes
 
 Settings = Mapping[tuple[str, str, str], int]  # family (ipv4, ipv6), interface, key
@@ -79,7 +82,7 @@ Settings = Mapping[tuple[str, str, str], int]  # family (ipv4, ipv6), interface,
 class Facts:
     """`links`, `networks`: by name, of every interface. `addresses`: of all of them. `kept`: where networkd leaves the addresses of others.
 
-    `lacking`: kernel modules that are needed, not loaded and not to be found. `after`: what keepalived.service is
+    `keeps_first`: a timer keeps the wire's program before those of others. `lacking`: kernel modules that are needed, not loaded and not to be found. `after`: what keepalived.service is
     ordered after, None: there is no such unit. `gateways`: None where rules decide. `answers`: of a probe.
     """
 
@@ -97,6 +100,7 @@ class Facts:
     netplan: tuple[Named, ...] = ()
     network_manager: tuple[Named, ...] = ()
     lacking: tuple[str, ...] = ()
+    keeps_first: bool = False
     fronts: tuple[Front, ...] = ()
     chains: tuple[Chain, ...] = ()
     gateways: tuple[Gateway, ...] | None = None

@@ -16,6 +16,7 @@ from keepalived_dummy import netlink, tc
 from keepalived_dummy.bpf import Program
 from keepalived_dummy.facts import ARP, ND, Front
 from keepalived_dummy.netlink import ACTIONS, attributes, find
+from keepalived_dummy.tcx import NAME
 from keepalived_dummy.wire import PREF
 
 _TCA_OPTIONS, _TCA_ACT_KIND, _TCA_ACT_OPTIONS = 2, 1, 2
@@ -67,12 +68,15 @@ def find_fronts(
 
 
 def of_programs(
-    device: str, programs: tuple[Program, ...], arp: bool, hook: str = "ingress"
+    device: str, programs: tuple[Program, ...], arp: bool, hook: str = "ingress", lasts: bool = True
 ) -> Iterator[Front]:
-    """What the tcx programs of a hook may take."""
-    names = tuple(one.name or f"number {one.id}" for one in programs)
-    for what in (ND, *((ARP,) if arp else ())) if names else ():
-        yield Front(device, 0, "tcx", what, False, hook, names)
+    """What the tcx programs of a hook may take before that of the wire; `lasts`: that comes first after a boot too."""
+    names = [one.name or f"number {one.id}" for one in programs]
+    first = next((n for n, name in enumerate(names) if name.startswith(NAME)), len(names))
+    before, after = names[:first], [name for name in names[first:] if not name.startswith(NAME)]
+    found = before or ([] if lasts else after)
+    for what in (ND, *((ARP,) if arp else ())) if found else ():
+        yield Front(device, 0, "tcx", what, False, hook, tuple(found), not before)
 
 
 def _takes(item: netlink.Filter, body: bytes, protocol: int, known: _Known) -> bool | None:

@@ -26,6 +26,7 @@ from keepalived_dummy import (
     kernel,
     lastgood,
     links,
+    programs,
     routes,
     service,
     sysctls,
@@ -96,7 +97,9 @@ def sources(
         document=document,
         host=host,
         found=found,
-        wire=wire.render(found.joints, sysctls.silent(found.every)),
+        wire=wire.render(
+            found.joints, sysctls.silent(found.every), programs.standing(found.joints)
+        ),
         filters=tc.read().filters,
         routes=tuple(routes_through(host.links[name].ifindex for name in there)),
         networks=dict(_networks(host, found)),

@@ -94,8 +94,10 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     touched |= {item.ifindex for item in stale if (place(item), item.handle) not in left}
     for index in sorted(touched & set(names)):
         done = "wired" if index in wire.ends else "wire taken away"
+        if index in wire.by_program:
+            done = "the wire's filters give way to its program"
         result.changed.append(f"{names[index]}: {done}")
-    _remove_clsact(state, names, kept | set(wire.ends))
+    _remove_clsact(state, names, kept | wire.by_program | set(wire.ends))
     return result
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 PREF = 19268  # "KD"; ours are at this preference and the next few
@@ -68,10 +68,14 @@ class Filter:
 
 @dataclass(frozen=True)
 class Wire:
-    """The whole wire of a host: the script for a reader, and its filters one by one."""
+    """The whole wire of a host: the script for a reader, and its filters one by one.
+
+    `by_program`: the interfaces where a program does what the filters at the ingress would.
+    """
 
     script: str
     filters: tuple[Filter, ...]
+    by_program: frozenset[int] = frozenset()
 
     @property
     def ends(self) -> dict[int, str]:
@@ -79,10 +83,13 @@ class Wire:
         return {item.index: item.dev for item in self.filters}
 
 
-def render(joints: tuple[Joint, ...], arp: frozenset[str]) -> Wire:
+def render(
+    joints: tuple[Joint, ...], arp: frozenset[str], by_program: Collection[int] = ()
+) -> Wire:
     """The wire of these joints. Pure.
 
-    `arp` names the uplinks on which ARP requests have to go over the wire too.
+    `arp` names the uplinks on which ARP requests have to go over the wire too. Those of `by_program`, by index, have
+    no filters.
     """
     if not joints:
         return Wire("", ())
@@ -90,7 +97,7 @@ def render(joints: tuple[Joint, ...], arp: frozenset[str]) -> Wire:
 
     uplinks: dict[str, list[str]] = {}
     for joint in joints:
-        for uplink in joint.uplinks:
+        for uplink in (one for one in joint.uplinks if one.index not in by_program):
             uplinks.setdefault(uplink.name, []).append(joint.dummy.name)
     script = template("wire.tc.j2").render(
         pref=PREF,
@@ -112,6 +119,7 @@ def render(joints: tuple[Joint, ...], arp: frozenset[str]) -> Wire:
     return Wire(
         "".join(f"{item.line if isinstance(item, Filter) else item}\n" for item in lines),
         tuple(item for item in lines if isinstance(item, Filter)),
+        frozenset(by_program),
     )
 
 

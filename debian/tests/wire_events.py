@@ -135,7 +135,7 @@ def uplink_renamed_and_back() -> None:
     watched()
     run(f"ip link set dev {A.uplink} down; ip link set dev {A.uplink} name up9; ip link set up9 up")
     wait_for("the wire left the interface", lambda: not count("up9"), 20)
-    assert "clsact" not in run("tc qdisc show dev up9")
+    wait_for("its clsact too", lambda: "clsact" not in run("tc qdisc show dev up9"), 10)
     with Tap(A.ns, A.dev) as tap:
         down, up = (
             f"ip link set dev up9 down; ip link set dev up9 name {A.uplink}",

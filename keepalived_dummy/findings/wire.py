@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keepalived_dummy.facts import Facts, Front
+from keepalived_dummy.facts import TIMER, Facts, Front
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 
 
@@ -63,16 +63,26 @@ def in_front(facts: Facts) -> Iterator[Found]:
         whats = " and ".join(dict.fromkeys(item.what for item in found))
         if one.kind == "tcx":
             who = f"at {one.hook} of {one.device} the tcx program {' or '.join(one.programs)}"
-            fix = f"bpftool net show dev {one.device}  # have it return TCX_NEXT (-1), or keep it off {one.device}"
         else:
             who = f"a {one.kind} filter at {one.hook} pref {one.pref} of {one.device}"
-            fix = f"tc filter del dev {one.device} {one.hook} pref {one.pref}  # or have it end in continue"
-        passes = not one.sure and _has_passed(one, facts)
+        passes = one.until_boot or (not one.sure and _has_passed(one, facts))
         yield Found(
-            f"{who} {takes} {whats} before the wire",
-            fix,
+            f"{who} {takes} {whats} before the wire{' after a boot' if one.until_boot else ''}",
+            _out_of_the_way(one, facts),
             severity=Severity.WARNING if passes else None,
         )
+
+
+def _out_of_the_way(front: Front, facts: Facts) -> str:
+    """The command that lets the wire see it."""
+    if front.kind != "tcx":
+        place = f"dev {front.device} {front.hook} pref {front.pref}"
+        return f"tc filter del {place}  # or have it end in continue"
+    if front.hook == "egress":
+        return f"bpftool net show dev {front.device}  # have it return TCX_NEXT (-1), or keep it off {front.device}"
+    if facts.keeps_first:
+        return "keepalived-dummy apply"
+    return f"systemctl enable --now {TIMER}  # it puts a program of the wire before it"
 
 
 def _needed(front: Front, facts: Facts) -> bool:

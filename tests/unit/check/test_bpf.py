@@ -45,7 +45,7 @@ def test_the_programs_of_a_hook(monkeypatch: pytest.MonkeyPatch) -> None:
     at = {(2, bpf.TCX_INGRESS): {7: "cil_from_netdev", 9: ""}, (2, bpf.TCX_EGRESS): {8: "x"}}
     monkeypatch.setattr(bpf, "_bpf", Programs(at))
     found = bpf.programs(2, bpf.TCX_INGRESS)
-    assert found == (bpf.Program(7, "cil_from_netdev"), bpf.Program(9))
+    assert found == (bpf.Program(7, "cil_from_netdev"), bpf.Program(9, None))
     assert bpf.programs(3, bpf.TCX_INGRESS) == ()
 
 

@@ -556,6 +556,19 @@ def test_a_program_that_lets_the_wire_have_frames_is_a_warning() -> None:
         assert [(one.name, one.severity) for one in found] == [("filter-in-front", severity)], front
 
 
+def test_the_wires_program_stays_first_until_a_boot() -> None:
+    names = ("cil_from_netdev",)
+    boot = Front("ens3", 0, "tcx", DISCOVERY, False, "ingress", names, until_boot=True)
+    (found,) = judge(facts(fronts=(boot,)))
+    assert (found.severity, found.what.endswith("before the wire after a boot")) == (WARNING, True)
+    assert found.mend.startswith("systemctl enable --now keepalived-dummy-tcx.timer")
+    now = dataclasses.replace(boot, until_boot=False)
+    (found,) = judge(facts(fronts=(now,)))
+    assert found.mend.startswith("systemctl enable --now keepalived-dummy-tcx.timer")
+    (found,) = judge(facts(fronts=(now,), keeps_first=True))
+    assert (found.severity, found.mend) == (CRITICAL, "keepalived-dummy apply")
+
+
 def test_what_no_vip_needs_may_be_taken() -> None:
     """A host without an IPv6 VIP, as most with Cilium; and nobody asks for VIPs of another uplink's."""
     nd, arp = Front("ens3", 10, "matchall", DISCOVERY), Front("ens3", 10, "matchall", "ARP")

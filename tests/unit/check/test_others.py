@@ -182,6 +182,12 @@ def test_the_programs_of_uplink_and_dummy_are_looked_for(monkeypatch: pytest.Mon
         ("keepalived0", "egress", "ARP", ("at-3-47",)),
     ]
     assert looking.unseen == []
+    monkeypatch.setattr(evidence, "_keeps_first", lambda: True)
+    devices = [one.device for one in evidence._Looking(sources, SEEN, is_foresight=True).fronts()]
+    assert devices == ["keepalived0"] * 2, "the move itself puts the wire's program before others"
+    monkeypatch.setattr(evidence, "_keeps_first", lambda: False)
+    devices = [one.device for one in evidence._Looking(sources, SEEN, is_foresight=True).fronts()]
+    assert devices[0] == "ens3", "and after a boot nobody would"
     sources.new = frozenset(("keepalived0",))  # one that is to be made: its index is nobody's yet
     assert [one.device for one in evidence._Looking(sources, SEEN).fronts()] == ["ens3"]
 
@@ -349,6 +355,17 @@ def test_tcx_programs_in_front() -> None:
     arp = Front("keepalived0", 0, "tcx", "ARP", False, "egress", names)
     assert list(fronts.of_programs("keepalived0", two, True, "egress"))[1] == arp
     assert list(fronts.of_programs("ens3", (), arp=True)) == []
+
+
+def test_tcx_programs_behind_that_of_the_wire() -> None:
+    """It stays there until the next boot; then only a timer puts it there again."""
+    ours, theirs = bpf.Program(8, "kdmy_0123456789"), bpf.Program(7, "cil_from_netdev")
+    assert list(fronts.of_programs("ens3", (ours, theirs), arp=False)) == []
+    assert list(fronts.of_programs("ens3", (ours,), arp=False, lasts=False)) == []
+    (front,) = fronts.of_programs("ens3", (ours, theirs), arp=False, lasts=False)
+    assert front == Front("ens3", 0, "tcx", ND, False, "ingress", ("cil_from_netdev",), True)
+    (front,) = fronts.of_programs("ens3", (theirs, ours), arp=False)
+    assert (front.programs, front.until_boot) == (("cil_from_netdev",), False)
 
 
 def test_arp_counts_where_it_goes_over_the_wire() -> None:
