@@ -220,9 +220,7 @@ class Daemon:
         lost = self._host.losses.due(now)
         script = ""
         for ifindex, bare in lost:
-            if os.path.exists(
-                state.path(f"tcx-{ifindex}")
-            ):  # root's apply put a program in their place
+            if _has_program(ifindex):
                 continue
             mend = self._host.mend(ifindex, self._survey.cookies(ifindex), bare)
             if mend and bare:
@@ -312,6 +310,11 @@ class Daemon:
 def _clsact(ifindex: int) -> str:
     """The file that says that the clsact of an interface is ours, as tc.py of a pass has it."""
     return f"clsact-{ifindex}"
+
+
+def _has_program(ifindex: int) -> bool:
+    """Whether root's apply has put a program in the place of the filters: see programs.py."""
+    return os.path.exists(state.path(f"tcx-{ifindex}"))
 
 
 def _has_clsact(ifindex: int) -> bool:
