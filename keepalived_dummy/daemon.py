@@ -222,7 +222,7 @@ class Daemon:
         for ifindex, bare in lost:
             if _has_program(ifindex):
                 continue
-            mend = self._host.mend(ifindex, self._survey.cookies(ifindex), bare)
+            mend = self._host.mend(ifindex, self._survey.cookies(ifindex), bare, now)
             if mend and bare:
                 state.touch(_clsact(ifindex))
             script += mend

@@ -58,6 +58,7 @@ class Host:
         self.resync: float | None = None
         self.stale = False  # a conf has changed, or may have, that no plan knows yet
         self.losses = Losses()  # what somebody took of the wire
+        self._takers: dict[int, int] = {}  # netlink ports, by interface
         self._limits: dict[str, heal.Limit] = {}  # of each dummy: what one is out of, others have
         self._mended: dict[str, float] = {}
         self._dummies: dict[str, Dummy] = {}
@@ -159,8 +160,8 @@ class Host:
         ours = PREF <= pref < PREF + PREFS or (gone and pref == 0)
         if ifindex not in self._links or not (kind in _QDISCS if of_qdisc else ours):
             return
-        if gone and not applying and self.losses.is_fought(ifindex, now):
-            self._fought(ifindex, m.pid)
+        if gone:
+            self._takers[ifindex] = m.pid
         if gone and of_qdisc:
             self.losses.qdisc_went(ifindex, self._gap(ifindex), now)
         elif gone:
@@ -177,12 +178,12 @@ class Host:
             return 0.0
         return losses.GAP_OURS if self._has_clsact(ifindex) else losses.GAP
 
-    def _fought(self, ifindex: int, port: int) -> None:
-        name = self._links[ifindex].name
+    def _fought(self, ifindex: int) -> None:
+        name, port = self._links[ifindex].name, self._takers.get(ifindex, 0)
         text = f"{name}: somebody keeps taking the wire's filters or their qdisc, now by netlink port {port}"
         self._tell(event("wire-fought", text, INTERFACE=name, PORT=str(port)))
 
-    def mend(self, ifindex: int, present: set[bytes], bare: bool) -> str:
+    def mend(self, ifindex: int, present: set[bytes], bare: bool, now: float) -> str:
         """The tc script for the filters of an interface that are not among the cookies `present`.
 
         `bare`: the qdisc went too. Empty where a filter of ours is there that the plan does not know: another pass has been at work.
@@ -192,6 +193,8 @@ class Host:
         lost = [line for cookie, line in known.items() if cookie not in present]
         if ifindex not in self._links or not lost or ours - known.keys():
             return ""
+        if self.losses.is_fought(ifindex, now):
+            self._fought(ifindex)
         qdisc = [f"qdisc add dev {self._links[ifindex].name} clsact"] if bare else []
         return "".join(f"{line}\n" for line in (*qdisc, *lost))
 
@@ -230,6 +233,7 @@ class Host:
             self.dirty.pop((ifindex, family), None)
         self.groups.forget(ifindex)
         self.losses.forget(ifindex)
+        self._takers.pop(ifindex, None)
         self.groups_due = True
 
     def _missing(self, dummy: Dummy, now: float) -> None:

@@ -102,10 +102,11 @@ def who_keeps_taking_filters_is_told() -> None:
     """Once; and each time they are back."""
     watched()
     start = host.cursor()
-    for _ in range(5):
+    for _ in range(6):
+        wait_for("the daemon is at rest", wire_lan.idle)
         run(f"tc filter delete dev {A.uplink} ingress")
         wait_for("all is back", lambda: count(A.uplink) == 4, 10)
-        time.sleep(1)
+        time.sleep(0.5)
     run("journalctl -q --sync")
     said = host.journal(f"EVENT=wire-fought --since='{start}'")
     told = [line for line in said.splitlines() if f"{A.uplink}: somebody keeps taking" in line]

@@ -387,10 +387,10 @@ def test_what_went_is_put_back_by_tc_alone(world: World, present: set[bytes], sc
         Filter(UPLINK, "ingress", b"kdmy" + b"9" * 12, "filter of the uplink"),
     )
     world.host.load(PLAN._replace(filters=filters), world.now)
-    assert world.host.mend(DUMMY, present, False) == script
+    assert world.host.mend(DUMMY, present, False, 1.0) == script
     qdisc = "qdisc add dev keepalived0 clsact\n" if script else ""
-    assert world.host.mend(DUMMY, present, True) == qdisc + script
-    assert world.host.mend(77, present, True) == "", "an interface that is not there"
+    assert world.host.mend(DUMMY, present, True, 1.0) == qdisc + script
+    assert world.host.mend(77, present, True, 1.0) == "", "an interface that is not there"
 
 
 def test_a_filter_that_went_is_put_back_at_once(world: World) -> None:
@@ -434,17 +434,21 @@ def test_filters_go_into_the_qdisc_that_its_owner_puts_back(world: World) -> Non
 
 
 def test_who_keeps_taking_them_is_told_once(world: World) -> None:
+    world.host.load(PLAN._replace(filters=(Filter(UPLINK, "ingress", COOKIES[0], "filter 0"),)), 1)
     for n in range(6):
-        world.host.tc(filter_message(DEL)._replace(pid=4711), False, world.now + n)
-        world.host.tc(filter_message(DEL)._replace(pid=4711), False, world.now + n + 0.01)
+        for part in (n, n + 0.01):
+            world.host.tc(filter_message(DEL)._replace(pid=4711), False, world.now + part)
+            world.host.mend(UPLINK, set(), False, world.now + part)
     (told,) = world.events
     assert (told.kind, dict(told.fields)) == ("wire-fought", {"INTERFACE": "ens3", "PORT": "4711"})
 
 
-def test_what_a_pass_takes_itself_is_no_fight(world: World) -> None:
+def test_what_takes_nothing_of_ours_is_no_fight(world: World) -> None:
+    """Another's filters go, all at once, or a pass takes its own."""
+    world.host.load(PLAN._replace(filters=(Filter(UPLINK, "ingress", COOKIES[0], "filter 0"),)), 1)
     for n in range(6):
-        world.host.tc(filter_message(DEL), True, world.now + n)
-        world.host.tc(qdisc(DELQ), True, world.now + n)
+        world.host.tc(filter_message(DEL, pref=0), n % 2 == 0, world.now + n)
+        world.host.mend(UPLINK, {COOKIES[0]}, False, world.now + n)
     assert world.events == []
 
 
