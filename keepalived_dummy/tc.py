@@ -239,7 +239,7 @@ def _remove_clsact(state: State, names: Mapping[int, str], kept: Collection[int]
     script = []
     for record in (Path("/") / files.RUNTIME).glob("clsact-*"):
         index = int(record.name.removeprefix("clsact-"))
-        if index in used:
+        if index in used and state.qdiscs.get(index) != "ingress":  # else another's is in its place
             continue
         if index in names and state.qdiscs.get(index) == "clsact":
             script.append(f"qdisc del dev {names[index]} clsact")

@@ -40,6 +40,19 @@ def test_clsact_goes_unless_kept(
     assert {path.name for path in tmp_path.iterdir()} == {f"clsact-{index}" for index in kept}
 
 
+def test_a_clsact_in_whose_place_another_put_an_ingress_is_ours_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though our filters are in it: the daemon gives its owner longer to put it back."""
+    monkeypatch.setattr(files, "RUNTIME", str(tmp_path)[1:])
+    ran: list[str] = []
+    monkeypatch.setattr(tc, "_run", ran.extend)
+    (tmp_path / "clsact-3").touch()
+    state = tc.State({3: "ingress"}, (there(SOLICITATIONS, 0x80000001),))
+    tc._remove_clsact(state, {3: "e0"}, (3,))
+    assert (ran, list(tmp_path.iterdir())) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("dummies", "found"),
     [
