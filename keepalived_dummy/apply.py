@@ -107,7 +107,7 @@ def remove() -> Result:
         kept = frozenset(host.names) if held else frozenset[int]()
         taken = tc.sync(wire.Wire("", ()), host.names, kept)
         result.changed += taken.changed
-        result.changed += programs.take(programs.Result(), host.names)
+        result.changed += programs.take(programs.Result(), host.names, everywhere=True)
         _remove_way_out(host, held, result)
         result.add_links(links.remove_all(change))
         result.add_units(units.remove(ROOT))

@@ -66,11 +66,14 @@ def put(joints: tuple[Joint, ...], arp: frozenset[str]) -> Result:
     return result
 
 
-def take(put: Result, names: Mapping[int, str]) -> list[str]:
-    """Take away the programs that are too many, once the filters are there, and what is recorded of others; returns lines."""
+def take(put: Result, names: Mapping[int, str], everywhere: bool = False) -> list[str]:
+    """Take away the programs that are too many, once the filters are there, and those recorded of others; returns lines.
+
+    With `everywhere` those of any interface.
+    """
     changed = []
     recorded = {path: _index(path) for path in _folder().glob(f"{_RECORD}*")}
-    gone = set(recorded.values()) - put.standing
+    gone = {*recorded.values(), *(names if everywhere else ())} - put.standing
     surplus = list(put.surplus)
     for index in gone & names.keys():
         there = _look(index)

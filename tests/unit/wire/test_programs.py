@@ -117,10 +117,16 @@ def test_it_goes_with_those_of_others_and_after_the_filters_are_there(
     assert (hook.there, list(host.iterdir())) == ([], [])
 
 
-def test_a_removal_takes_it_away(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_removal_takes_it_away(
+    host: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
     use(monkeypatch, hook := Hook(CILIUM))
     a_pass()
-    assert programs.take(programs.Result(), NAMES) == ["e0: the wire's program taken away"]
+    if not recorded:
+        (host / "tcx-3").unlink()
+    said = programs.take(programs.Result(), NAMES, everywhere=True)
+    assert said == ["e0: the wire's program taken away"]
     assert (hook.there, list(host.iterdir())) == ([CILIUM], [])
 
 
