@@ -11,7 +11,7 @@ from keepalived_dummy import groups, heal, interfaces, losses, managers, netlink
 from keepalived_dummy.events import Event, event, some
 from keepalived_dummy.groups import Groups, Membership
 from keepalived_dummy.interfaces import IFF_RUNNING, IFF_UP, Address, Link
-from keepalived_dummy.losses import Losses
+from keepalived_dummy.filter_losses import Losses
 from keepalived_dummy.netlink import (
     AF_INET,
     AF_INET6,

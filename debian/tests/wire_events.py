@@ -81,7 +81,7 @@ def deleted_filters_are_back() -> None:
         )
 
 
-@check(without=edit("losses.py", "s/^GAP = .*/GAP = 0.0/"), back=BACK)
+@check(without=edit("filter_losses.py", "s/^GAP = .*/GAP = 0.0/"), back=BACK)
 def shaper_with_an_ingress_qdisc_may_restart() -> None:
     """It deletes its qdisc and adds it again; the wire's filters go into the new one."""
     run(f"tc qdisc add dev {A.uplink} handle ffff: ingress")
@@ -97,7 +97,7 @@ def shaper_with_an_ingress_qdisc_may_restart() -> None:
     assert "clsact" in run(f"tc qdisc show dev {A.uplink}")
 
 
-@check(without=edit("losses.py", "s/^FOUGHT = .*/FOUGHT = 1000/"), back=BACK)
+@check(without=edit("filter_losses.py", "s/^FOUGHT = .*/FOUGHT = 1000/"), back=BACK)
 def who_keeps_taking_filters_is_told() -> None:
     """Once; and each time they are back."""
     watched()

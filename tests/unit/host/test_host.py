@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keepalived_dummy import heal, interfaces, losses, netlink, routes, wire
+from keepalived_dummy import filter_losses, heal, interfaces, netlink, routes, wire
 from keepalived_dummy.events import KINDS, Event
 from keepalived_dummy.host import PREF, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
@@ -410,7 +410,7 @@ NEWQ, DELQ = netlink.RTM_NEWQDISC, netlink.RTM_DELQDISC
 
 @pytest.mark.parametrize(
     ("ifindex", "ours", "gap"),
-    [(UPLINK, False, losses.GAP), (UPLINK, True, losses.GAP_OURS), (DUMMY, True, 0.0)],
+    [(UPLINK, False, filter_losses.GAP), (UPLINK, True, filter_losses.GAP_OURS), (DUMMY, True, 0.0)],
 )
 def test_who_took_a_qdisc_may_put_his_own_there_first(
     world: World, ifindex: int, ours: bool, gap: float

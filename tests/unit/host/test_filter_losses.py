@@ -3,7 +3,7 @@
 
 import pytest
 
-from keepalived_dummy.losses import FOUGHT, GAP, LONGEST, WITHIN, Losses
+from keepalived_dummy.filter_losses import FOUGHT, GAP, LONGEST, WITHIN, Losses
 
 ENS3, ENS4 = 2, 3
 
