@@ -22,6 +22,7 @@ from keepalived_dummy import (
     links,
     pinned,
     plan,
+    programs,
     routes,
     sysctls,
     tc,
@@ -122,6 +123,7 @@ def remove() -> Result:
         kept = frozenset(host.names) if held else frozenset[int]()
         taken = tc.sync(wire.Wire("", ()), host.names, kept)
         result.changed += taken.changed
+        result.changed += programs.take(programs.Result(), host.names, everywhere=True)
         _remove_way_out(host, held, result)
         _release_sources(host, held, result)
         result.add_links(links.remove_all(change))
@@ -205,10 +207,12 @@ def _wire(
     _move(wanted, change, host, found.names, result)
     result.notes += found.waiting
     result.problems += map(str, found.problems)
-    made = wire.render(found.joints, sysctls.silent(found.every))
+    silent = sysctls.silent(found.every)
+    first = programs.put(found.joints, silent)
+    made = wire.render(found.joints, silent, first.standing)
     done = tc.sync(made, host.names, _candidates(wanted, document, host))
-    result.changed += done.changed
-    result.missing += done.missing
+    result.changed += (*first.changed, *done.changed, *programs.take(first, host.names))
+    result.missing += (*first.missing, *done.missing)
     for joint in found.joints:
         if joint.dummy.name in done.rewired:
             result.rewired.append(joint.dummy.name)

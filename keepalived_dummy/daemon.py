@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from keepalived_dummy import kernel, memory, netlink, notify, plan, state
 from keepalived_dummy.events import event
-from keepalived_dummy.host import Host
+from keepalived_dummy.host import Edges, Host
 from keepalived_dummy.inotify import Watches
 from keepalived_dummy.netlink import (
     GROUP_IPV4_ADDRESS,
@@ -70,7 +70,8 @@ class Daemon:
         self._passes = Passes(command, self._loop, self._passed)
         self._teller = Teller()
         self._tell = self._teller.tell
-        self._host = Host(self._send, self._passes.want, self._tell, self._store, self._ask)
+        want = self._passes.want
+        self._host = Host(Edges(self._send, want, self._tell, self._store, self._ask, _has_clsact))
         self._survey = Survey(self._host, self._send)
         self._stored = notify.stored()
         self._watchdog = notify.watchdog()
@@ -151,7 +152,7 @@ class Daemon:
 
     def _timeout(self, now: float) -> float | None:
         times = [way.deadline() for way in self._host.ways.values()]
-        times += [self._survey.deadline(), self._passes.deadline(now)]
+        times += [self._survey.deadline(), self._passes.deadline(now), self._host.losses.deadline()]
         times += [self._join_at, self._report_at, self._host.hearing.due]
         if self._watchdog:
             times.append(self._fed + self._watchdog)
@@ -171,6 +172,7 @@ class Daemon:
         if self._join_at is not None and now >= self._join_at:
             self._join_at = None
             host.join()
+        self._put_back(now)
         self._passes.tick(now)
         for way in host.ways.values():
             for told in way.log:
@@ -220,20 +222,26 @@ class Daemon:
             if message is None:
                 self._passes.want("events were lost")
             else:
-                self._host.tc(message, self._passes.running)
-        torn, self._host.torn = self._host.torn, set()
-        if torn and not self._passes.running:
-            self._mend(torn)
+                self._host.tc(message, self._passes.running, time.monotonic())
 
-    def _mend(self, torn: set[int]) -> None:
-        """Puts the filters of these interfaces back; a filter that could not be read is not taken for gone."""
+    def _put_back(self, now: float) -> None:
+        """What somebody took of the wire."""
+        if self._passes.running:
+            self._host.losses.put_off(now)
+            return
+        lost = self._host.losses.due(now)
         script = ""
-        for ifindex in torn:
+        for ifindex, bare in lost:
+            if _has_program(ifindex):
+                continue
             present = self._survey.cookies(ifindex)
-            if present is None:
+            if present is None:  # what could not be read is not taken for gone
                 self._passes.want("filters could not be read")
-            else:
-                script += self._host.mend(ifindex, present)
+                continue
+            mend = self._host.mend(ifindex, present, bare, now)
+            if mend and bare:
+                state.touch(_clsact(ifindex))
+            script += mend
         self._passes.mend(script)
 
     def _on_answer(self) -> None:
@@ -314,6 +322,20 @@ class Daemon:
             text = f"READY=1\n{text}"
         self._ready, self._reloading = True, False
         notify.notify(text)
+
+
+def _clsact(ifindex: int) -> str:
+    """The file that says that the clsact of an interface is ours, as tc.py of a pass has it."""
+    return f"clsact-{ifindex}"
+
+
+def _has_program(ifindex: int) -> bool:
+    """Whether root's apply has put a program in the place of the filters: see programs.py."""
+    return os.path.exists(state.path(f"tcx-{ifindex}"))
+
+
+def _has_clsact(ifindex: int) -> bool:
+    return os.path.exists(state.path(_clsact(ifindex)))
 
 
 def _received(sock: socket.socket) -> Iterator[Message | None]:

@@ -34,6 +34,8 @@ KINDS = {
     "vip-gone": Kind("dfb0c288490645cd9b4455c1eb06a4d0", INFO, ("DUMMY", "VIP")),
     "announced": Kind("d2e541bdf2984b63b9a5a2df56469ca2", INFO, ("DUMMY", "UPLINK", "VIP")),
     "group-not-joined": Kind("021ddb630d8e4f78bed5c491a639ae9c", WARNING, ("GROUP",)),
+    # the wire
+    "wire-fought": Kind("0343f5b2cc904040a11d4427d8525e89", WARNING, ("INTERFACE", "PORT")),
     # the way out
     "way-out-begins": Kind("33118c90d1d74242971701681266e46d", INFO, ("UPLINK", "FAMILY")),
     "way-out-ends": Kind("9ff5b390a6874fa98f68bfe3f65ee396", INFO, ("UPLINK", "FAMILY", "SECONDS")),

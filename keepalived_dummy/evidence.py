@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from keepalived_dummy import (
     assembly,
+    bpf,
     deaf,
     firewall,
     foreign,
@@ -34,7 +36,7 @@ from keepalived_dummy import (
     sysctls,
 )
 from keepalived_dummy.assembly import Sources
-from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
+from keepalived_dummy.facts import TIMER, Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.observe import Intent
 from keepalived_dummy.observed import Network, Observation, Unseen
 
@@ -49,6 +51,8 @@ _IPTABLES = tuple(
     for kind in ("", "-legacy")
     for family, name in (("ip", "iptables"), ("ip6", "ip6tables"))
 )
+_PARENTS = {"ingress": netlink.CLSACT_INGRESS, "egress": netlink.CLSACT_EGRESS}
+_WANTED = "etc/systemd/system/timers.target.wants"
 _TIMEOUT = 60.0
 _ROOT_ONLY = "only root may see it"
 
@@ -57,7 +61,7 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
     """All there is to judge; `file` is keepalived's configuration. With `probe` the LAN is asked for the VIPs."""
     sources = observe.sources(file, intent=intent)
     seen = assembly.assemble(sources)
-    looking = _Looking(sources, seen)
+    looking = _Looking(sources, seen, intent is not None)
     networks = dict(looking.networks())
     version, after = looking.keepalived()
     rules_ = dict(_rules())
@@ -79,6 +83,7 @@ def gather(file: Path, probe: bool = False, intent: Intent | None = None) -> Fac
         netplan=looking.netplan(),
         network_manager=looking.network_manager(),
         lacking=looking.lacking(),
+        keeps_first=_keeps_first(),
         fronts=tuple(looking.fronts()),
         chains=looking.chains(),
         gateways=_gateways(rules_.get(4)),
@@ -97,6 +102,7 @@ class _Looking:
 
     sources: Sources
     seen: Observation
+    is_foresight: bool = False
     unseen: list[Unseen] = field(default_factory=list)
 
     def deaf(self) -> Iterator[tuple[str, str]]:
@@ -168,15 +174,33 @@ class _Looking:
         return modules.lacking(needed) if needed else ()
 
     def fronts(self) -> Iterator[Front]:
-        """The filters before the wire's on each uplink that is wired."""
+        """The filters and programs before the wire's, on each uplink and dummy that is wired."""
         wired = {name for d in self.seen.dummies if d.wire.wanted for name in d.uplinks}
         silent = sysctls.silent(wired)
+        places = [(name, "ingress", name in silent) for name in sorted(wired)]
+        places += [
+            (d.name, "egress", True)
+            for d in self.seen.dummies
+            if d.wire.wanted and d.uplinks and d.name not in self.sources.new
+        ]
+        untold = ""
         with kernel.open_dump_socket() as sock:
-            for name in sorted(wired & self.sources.host.links.keys()):
+            for name, hook, arp in places:
+                if name not in self.sources.host.links:
+                    continue
                 index = self.sources.host.links[name].ifindex
-                request = netlink.dump_filters(index, netlink.CLSACT_INGRESS)
                 try:
-                    bodies = [message.body for message in kernel.dump(sock, request)]
+                    there = bpf.programs(index, bpf.HOOKS[hook])
+                    if hook == "egress":
+                        yield from fronts.of_programs(name, there, arp, hook)
+                    elif (
+                        not self.is_foresight or not _keeps_first()
+                    ):  # else the move itself sees to it
+                        yield from fronts.of_programs(name, there, arp, hook, _keeps_first())
+                except OSError as error:
+                    untold = _ROOT_ONLY if error.errno == errno.EPERM else str(error.strerror)
+                try:
+                    answer = kernel.dump(sock, netlink.dump_filters(index, _PARENTS[hook]))
                 except kernel.Refused:
                     continue  # no qdisc, and so no filter
                 except OSError as error:
@@ -184,7 +208,10 @@ class _Looking:
                         Unseen(f"the filters of {name}", error.strerror or str(error))
                     )
                     continue
-                yield from fronts.find_fronts(name, bodies, name in silent)
+                bodies = [message.body for message in answer]
+                yield from fronts.find_fronts(name, bodies, arp, hook)
+        if untold:
+            self.unseen.append(Unseen("tcx programs", untold))
 
     def chains(self) -> tuple[firewall.Chain, ...]:
         """Every ruleset of the host, of nft and of iptables."""
@@ -246,6 +273,11 @@ def _leased(host: links.Host) -> Iterator[tuple[str, int]]:
     for one in host.addresses:
         if one.ifindex in host.names and not one.flags & _IFA_F_PERMANENT:
             yield host.names[one.ifindex], 4 if one.family == netlink.AF_INET else 6
+
+
+def _keeps_first() -> bool:
+    """Whether a timer keeps the wire's program before those of others, after a boot too."""
+    return (ROOT / _WANTED / TIMER).is_symlink()
 
 
 def _as_made(family: str, key: str) -> int | None:

@@ -34,16 +34,26 @@ class Named:
 
 @dataclass(frozen=True)
 class Front:
-    """A tc filter of somebody else before ours on an uplink that ends the classification of `what`.
+    """A tc filter, or a tcx program, of somebody else before ours that ends the classification of `what`.
 
-    `sure`: it surely does; else whether it does is up to a program that can't be read.
+    It is at the ingress of an uplink, or at the egress of a dummy. `sure`: it surely does; else whether it does is up
+    to a program that can't be read. `programs`: the names or numbers of tcx programs (kind tcx), which have no pref.
+    `until_boot`: the wire's own program is before these, and nothing puts it there after a boot.
     """
 
-    uplink: str
+    device: str
     pref: int
     kind: str
     what: str
     sure: bool = True
+    hook: str = "ingress"
+    programs: tuple[str, ...] = ()
+    until_boot: bool = False
+
+    @property
+    def family(self) -> int:
+        """That of the VIPs which need what it takes."""
+        return 4 if self.what == ARP else 6
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,9 @@ class Answer:
     mac: str
 
 
+TIMER = "keepalived-dummy-tcx.timer"  # keeps the wire's program before those of others
+ARP, ND = "ARP", "IPv6 neighbour discovery"  # what a Front takes
+
 Settings = Mapping[tuple[str, str, str], int]  # family (ipv4, ipv6), interface, key
 
 
@@ -73,7 +86,7 @@ class Facts:
     `kept`: where networkd leaves the addresses of others, and the value of KeepConfiguration= that has it do so.
     `leased`: interface and family where there are addresses with an end, as those of DHCP. `sources`: by instance, the
     address that keepalived sends from by itself. `systemd`: its release, None: not known.
-    `lacking`: kernel modules that are needed, not loaded and not to be found. `after`: what keepalived.service is
+    `keeps_first`: a timer keeps the wire's program before those of others. `lacking`: kernel modules that are needed, not loaded and not to be found. `after`: what keepalived.service is
     ordered after, None: there is no such unit. `gateways`: None where rules decide. `rules`: by family (4, 6), where ip tells them.
     `answers`: of a probe. `deaf`: instances that can't hear their peers, and why.
     """
@@ -95,6 +108,7 @@ class Facts:
     netplan: tuple[Named, ...] = ()
     network_manager: tuple[Named, ...] = ()
     lacking: tuple[str, ...] = ()
+    keeps_first: bool = False
     fronts: tuple[Front, ...] = ()
     chains: tuple[Chain, ...] = ()
     gateways: tuple[Gateway, ...] | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""tc filters of others on an uplink that end the classification before the wire sees a packet. Pure.
+"""tc filters of others that end the classification before the wire sees a packet. Pure.
 
 What can be told of a filter is told: one that matches everything, or fixed bytes of an ARP request or of a neighbour
 solicitation, and whose last action lets no filter after it see the packet. Numbers: include/uapi/linux/pkt_cls.h,
@@ -13,8 +13,10 @@ import struct
 from collections.abc import Iterator
 
 from keepalived_dummy import netlink, tc
-from keepalived_dummy.facts import Front
+from keepalived_dummy.bpf import Program
+from keepalived_dummy.facts import ARP, ND, Front
 from keepalived_dummy.netlink import ACTIONS, attributes, find
+from keepalived_dummy.tcx import NAME
 from keepalived_dummy.wire import PREF
 
 _TCA_OPTIONS, _TCA_ACT_KIND, _TCA_ACT_OPTIONS = 2, 1, 2
@@ -30,20 +32,29 @@ _FLOWER_ETHERTYPE, _FLOWER_PROTOCOL = 8, 9
 _GENERIC = struct.Struct("=IIi")
 _PARAMETERS = {"csum": 1}  # the attribute that holds them, of most others 2
 
-# What is surely in the packet, by offset from the network header: an ARP request for IPv4 on Ethernet, and a
-# neighbour solicitation without extension headers.
-_KNOWN = {
-    _ETH_P_ARP: (b"\x00\x01\x08\x00\x06\x04\x00\x01", b"\xff" * 8),
-    _ETH_P_IPV6: (
-        b"\x60" + bytes(5) + b"\x3a\xff" + bytes(32) + b"\x87\x00",
-        b"\xf0" + bytes(5) + b"\xff\xff" + bytes(32) + b"\xff\xff",
-    ),
+# What is surely in the packet, by offset from the network header: ARP for IPv4 on Ethernet, a request at an ingress,
+# and a neighbour solicitation (at an egress an advertisement) without extension headers.
+_IPV6_MASK = b"\xf0" + bytes(5) + b"\xff\xff" + bytes(32) + b"\xff\xff"
+_IPV6_HEAD = b"\x60" + bytes(5) + b"\x3a\xff" + bytes(32)
+_ARP_HEAD = b"\x00\x01\x08\x00\x06\x04"
+_Known = dict[int, tuple[bytes, bytes]]  # by EtherType: bytes, and which bits of them
+_KNOWN: dict[str, _Known] = {
+    "ingress": {
+        _ETH_P_ARP: (_ARP_HEAD + b"\x00\x01", b"\xff" * 8),
+        _ETH_P_IPV6: (_IPV6_HEAD + b"\x87\x00", _IPV6_MASK),
+    },
+    "egress": {
+        _ETH_P_ARP: (_ARP_HEAD, b"\xff" * 6),
+        _ETH_P_IPV6: (_IPV6_HEAD + b"\x88\x00", _IPV6_MASK),
+    },
 }
-_WORDS = {_ETH_P_ARP: "ARP", _ETH_P_IPV6: "IPv6 neighbour discovery"}
+_WORDS = {_ETH_P_ARP: ARP, _ETH_P_IPV6: ND}
 
 
-def find_fronts(uplink: str, bodies: list[bytes], arp: bool) -> Iterator[Front]:
-    """Those among the RTM_NEWTFILTERs of an ingress; `arp`: ARP requests have to reach the wire too."""
+def find_fronts(
+    device: str, bodies: list[bytes], arp: bool, hook: str = "ingress"
+) -> Iterator[Front]:
+    """Those among the RTM_NEWTFILTERs of a hook, one for each protocol; `arp`: ARP has to reach the wire too."""
     for body in bodies:
         item = netlink.filter_of(body)
         if item.pref >= PREF or item.chain or not item.matches or tc.is_ours(item):
@@ -51,13 +62,24 @@ def find_fronts(uplink: str, bodies: list[bytes], arp: bool) -> Iterator[Front]:
         for protocol in (_ETH_P_IPV6, *((_ETH_P_ARP,) if arp else ())):
             if item.protocol not in (_ETH_P_ALL, protocol):
                 continue
-            verdict = _takes(item, body, protocol)
+            verdict = _takes(item, body, protocol, _KNOWN[hook])
             if verdict is not None:
-                yield Front(uplink, item.pref, item.kind, _WORDS[protocol], verdict)
-                break
+                yield Front(device, item.pref, item.kind, _WORDS[protocol], verdict, hook)
 
 
-def _takes(item: netlink.Filter, body: bytes, protocol: int) -> bool | None:
+def of_programs(
+    device: str, programs: tuple[Program, ...], arp: bool, hook: str = "ingress", lasts: bool = True
+) -> Iterator[Front]:
+    """What the tcx programs of a hook may take before that of the wire; `lasts`: that comes first after a boot too."""
+    names = [one.name or f"number {one.id}" for one in programs]
+    first = next((n for n, name in enumerate(names) if name.startswith(NAME)), len(names))
+    before, after = names[:first], [name for name in names[first:] if not name.startswith(NAME)]
+    found = before or ([] if lasts else after)
+    for what in (ND, *((ARP,) if arp else ())) if found else ():
+        yield Front(device, 0, "tcx", what, False, hook, tuple(found), not before)
+
+
+def _takes(item: netlink.Filter, body: bytes, protocol: int, known: _Known) -> bool | None:
     """True: it surely does; False: a program decides; None: it does not, or that can't be told."""
     if item.kind == "bpf":
         return False
@@ -65,7 +87,7 @@ def _takes(item: netlink.Filter, body: bytes, protocol: int) -> bool | None:
     if item.kind not in ACTIONS or not _ends(options.get(ACTIONS[item.kind])):
         return None
     if item.kind == "u32":
-        met = _u32(options, protocol)
+        met = _u32(options, *known[protocol])
     else:
         met = item.kind == "matchall" or _flower(options, protocol)
     return True if met else None
@@ -88,12 +110,11 @@ def _ends(actions: bytes | None) -> bool:
     return True
 
 
-def _u32(options: dict[int, bytes], protocol: int) -> bool:
+def _u32(options: dict[int, bytes], value: bytes, mask: bytes) -> bool:
     """Whether all keys surely match. Without a selector it is linked to a table, which is not followed."""
     selector = options.get(_U32_SEL, b"")
     if len(selector) < _SELECTOR.size or not selector[0] & 1:  # TC_U32_TERMINAL
         return False
-    value, mask = _KNOWN[protocol]
     for number in range(selector[2]):
         offset = _SELECTOR.size + number * _KEY.size
         if len(selector) < offset + _KEY.size:

@@ -6,9 +6,11 @@ It is told of messages and answers through the three functions it is given; it o
 
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes
 from keepalived_dummy.events import Event, event, some
+from keepalived_dummy.filter_losses import GAP, GAP_OURS, Losses
 from keepalived_dummy.groups import Groups, Membership
 from keepalived_dummy.hearing import Ask, Hearing, Uplink
 from keepalived_dummy.interfaces import IFF_RUNNING, IFF_UP, Address, Link
@@ -31,31 +33,45 @@ _MARK = b"kdmy"
 _DEBOUNCE = 0.02
 _ECHO = 0.05
 _TC = (RTM_NEWQDISC, RTM_DELQDISC, RTM_NEWTFILTER, RTM_DELTFILTER)
-_CLSACT, _REPLACE = "clsact", 0x100
+_QDISCS, _REPLACE = ("clsact", "ingress"), 0x100
+
+
+def _no(_: int) -> bool:
+    return False
+
+
+class Edges(NamedTuple):
+    """What a Host is given to act with.
+
+    `send` gives bytes to the kernel, `ask` asks it one thing, `want` asks for a pass of apply (some seconds later), `tell`
+    tells an event, `store` keeps a descriptor over a restart. `has_clsact` says whether the clsact of an interface is ours.
+    """
+
+    send: Callable[[bytes], None]
+    want: Callable[..., None]
+    tell: Callable[[Event], None]
+    store: Callable[[int], None]
+    ask: Ask
+    has_clsact: Callable[[int], bool] = _no
 
 
 class Host:
-    """`send` gives bytes to the kernel, `ask` asks it, `want` asks for a pass of apply, `tell` tells an event."""
+    """The host as the daemon knows it; it acts through `edges`."""
 
-    def __init__(
-        self,
-        send: Callable[[bytes], None],
-        want: Callable[[str], None],
-        tell: Callable[[Event], None],
-        store: Callable[[int], None],
-        ask: Ask,
-    ) -> None:
-        self._send, self._want, self._tell = send, want, tell
-        self.hearing = Hearing(ask, tell)
+    def __init__(self, edges: Edges) -> None:
+        self._send, self._want, self._tell = edges.send, edges.want, edges.tell
+        self._has_clsact = edges.has_clsact
+        self.hearing = Hearing(edges.ask, edges.tell)
         self.plan = Plan()
-        self.groups = Groups(store)
+        self.groups = Groups(edges.store)
         self.groups_due = False
         self.ways: dict[Place, WayOut] = {}
         self.dirty: dict[Place, float] = {}  # whose routes are to be read again, and when
         self.heals: dict[str, int] = {}
         self.resync: float | None = None
         self.stale = False  # a conf has changed, or may have, that no plan knows yet
-        self.torn: set[int] = set()  # interfaces of which a filter went
+        self.losses = Losses()  # what somebody took of the wire
+        self._takers: dict[int, int] = {}  # netlink ports, by interface
         self._limits: dict[str, heal.Limit] = {}  # of each dummy: what one is out of, others have
         self._mended: dict[str, float] = {}
         self._dummies: dict[str, Dummy] = {}
@@ -166,32 +182,53 @@ class Host:
             if route or m.flags & _REPLACE:
                 self.dirty.setdefault(place, now + _DEBOUNCE)
 
-    def tc(self, m: Message, applying: bool) -> None:
+    def tc(self, m: Message, applying: bool, now: float) -> None:
         """A filter's or qdisc's message. What `apply` itself puts there while it runs asks for no other pass."""
         if m.type not in _TC:
             return
         ifindex, _, pref, kind = netlink.tc(m.body)
         gone = m.type in (RTM_DELTFILTER, RTM_DELQDISC)
-        if ifindex not in self._links or (applying and not gone):
-            return
+        of_qdisc = m.type in (RTM_NEWQDISC, RTM_DELQDISC)
         ours = PREF <= pref < PREF + PREFS or (gone and pref == 0)
-        if kind == _CLSACT if m.type in (RTM_NEWQDISC, RTM_DELQDISC) else ours:
-            self._want(f"{self._links[ifindex].name}: a filter {'went' if gone else 'changed'}")
-            if gone:
-                self.torn.add(ifindex)
+        if ifindex not in self._links or not (kind in _QDISCS if of_qdisc else ours):
+            return
+        if gone:
+            self._takers[ifindex] = m.pid
+        if gone and of_qdisc:
+            self.losses.qdisc_went(ifindex, self._gap(ifindex), now)
+        elif gone:
+            self.losses.filter_went(ifindex, now)
+        elif of_qdisc:
+            self.losses.qdisc_came(ifindex, now)
+        if gone or not applying:
+            what = f"{self._links[ifindex].name}: a filter {'went' if gone else 'changed'}"
+            self._want(what, self.losses.wait(ifindex, now))
 
-    def mend(self, ifindex: int, present: set[bytes]) -> str:
+    def _gap(self, ifindex: int) -> float:
+        """How long the owner of a qdisc may take to put it back; nobody else has one on a dummy."""
+        if self._links[ifindex].name in self._dummies:
+            return 0.0
+        return GAP_OURS if self._has_clsact(ifindex) else GAP
+
+    def _fought(self, ifindex: int) -> None:
+        name, port = self._links[ifindex].name, self._takers.get(ifindex, 0)
+        text = f"{name}: somebody keeps taking the wire's filters or their qdisc, now by netlink port {port}"
+        self._tell(event("wire-fought", text, INTERFACE=name, PORT=str(port)))
+
+    def mend(self, ifindex: int, present: set[bytes], bare: bool, now: float) -> str:
         """The tc script for the filters of an interface that are not among the cookies `present`.
 
-        Empty where a filter of ours is there that the plan does not know: another pass has been at work.
+        `bare`: the qdisc went too. Empty where a filter of ours is there that the plan does not know: another pass has been at work.
         """
         ours = {cookie for cookie in present if cookie.startswith(_MARK)}
         known = {f.cookie: f.line for f in self.plan.filters if f.ifindex == ifindex}
         lost = [line for cookie, line in known.items() if cookie not in present]
         if ifindex not in self._links or not lost or ours - known.keys():
             return ""
-        name = self._links[ifindex].name
-        return "".join(f"{line}\n" for line in (f"qdisc add dev {name} clsact", *lost))
+        if self.losses.is_fought(ifindex, now):
+            self._fought(ifindex)
+        qdisc = [f"qdisc add dev {self._links[ifindex].name} clsact"] if bare else []
+        return "".join(f"{line}\n" for line in (*qdisc, *lost))
 
     def overrun(self, now: float) -> None:
         """Events were lost: everything is read again, and applied."""
@@ -227,6 +264,8 @@ class Host:
             self.ways.pop((ifindex, family), None)
             self.dirty.pop((ifindex, family), None)
         self.groups.forget(ifindex)
+        self.losses.forget(ifindex)
+        self._takers.pop(ifindex, None)
         self.groups_due = True
 
     def _missing(self, dummy: Dummy, now: float) -> None:

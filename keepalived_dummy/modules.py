@@ -4,19 +4,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
 def lacking(names: Iterable[str], root: Path = Path("/"), release: str = "") -> tuple[str, ...]:
-    """Those neither loaded, nor built in, nor in a file of the kernel that runs (modules.dep(5))."""
-    folder = root / "lib/modules" / (release or os.uname().release)
+    """Those neither loaded, nor built in, nor in a file of the kernel that runs (modules.dep(5)).
+
+    None where there are files of no kernel at all, as in a container: it is not known what the kernel has.
+    """
+    folder = _folder(root, release)
+    try:
+        known = any(folder.parent.iterdir())
+    except OSError:
+        known = False
     there = _listed(folder, "modules.builtin") | _files(folder)
-    return tuple(
-        name
-        for name in dict.fromkeys(names)
-        if name not in there and not (root / "sys/module" / name).exists()
-    )
+    return tuple(name for name in _absent(names, root) if known and name not in there)
+
+
+def unloaded(names: Iterable[str], root: Path = Path("/"), release: str = "") -> tuple[str, ...]:
+    """Those that are in a file of the kernel that runs, and not loaded."""
+    there = _files(_folder(root, release)) - _listed(_folder(root, release), "modules.builtin")
+    return tuple(name for name in _absent(names, root) if name in there)
+
+
+def _folder(root: Path, release: str) -> Path:
+    return root / "lib/modules" / (release or os.uname().release)
+
+
+def _absent(names: Iterable[str], root: Path) -> Iterator[str]:
+    """Those that /sys does not know; it may not know one that is built in."""
+    return (name for name in dict.fromkeys(names) if not (root / "sys/module" / name).exists())
 
 
 def _files(folder: Path) -> set[str]:

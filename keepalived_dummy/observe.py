@@ -27,6 +27,7 @@ from keepalived_dummy import (
     lastgood,
     links,
     processes,
+    programs,
     routes,
     runtime,
     service,
@@ -112,7 +113,9 @@ def sources(
         document=document,
         host=host,
         found=found,
-        wire=wire.render(found.joints, sysctls.silent(found.every)),
+        wire=wire.render(
+            found.joints, sysctls.silent(found.every), programs.standing(found.joints)
+        ),
         filters=tc.read().filters,
         routes=_routes((host.links[name].ifindex for name in there), unseen),
         networks=dict(_networks(host, found)),

@@ -37,6 +37,16 @@ def write(name: str, content: bytes) -> None:
         log(WARNING, f"{path(name)}: {problem.strerror}")
 
 
+def touch(name: str) -> None:
+    """Makes an empty file, unless something is there."""
+    try:
+        os.close(os.open(path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    except FileExistsError:
+        pass
+    except OSError as problem:
+        log(WARNING, f"{path(name)}: {problem.strerror}")
+
+
 def read(name: str) -> bytes:
     """A file; nothing where it is missing."""
     try:

@@ -7,18 +7,21 @@ import re
 import socket
 import struct
 import subprocess
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keepalived_dummy import files, kernel, netlink
+from keepalived_dummy import files, kernel, modules, netlink
 from keepalived_dummy.config import misnamed
 from keepalived_dummy.wire import MARK, Filter, Wire
 
 _RTM_GETQDISC = 38
 _TC_H_CLSACT = 0xFFFFFFF1  # the parent of both clsact and ingress (linux/pkt_sched.h)
 _DIRECTIONS = {netlink.CLSACT_INGRESS: "ingress", netlink.CLSACT_EGRESS: "egress"}
+_U32_NODE = 0xFFF  # of a handle
 _PROTOCOLS = {0x0806: "arp", 0x86DD: "ipv6", 0x0800: "ip", 0x0003: "all", 0x8100: "802.1Q"}
+
+Place = tuple[int, str, int, bytes]  # of a filter: see Filter.place of the wire
 
 
 @dataclass
@@ -65,10 +68,9 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     result = Result()
     state = read()
     spelled = {index: _spelled(index, name) for index, name in names.items()}
-    ours = [item for item in state.filters if is_ours(item)]
     wanted = {item.place: item for item in wire.filters}
-    there = {place(item) for item in ours}
-    stale = [item for item in ours if place(item) not in wanted]
+    stale = _stale(state, wire)
+    there = {place(item) for item in state.filters}
     absent = [item for place, item in wanted.items() if place not in there]
     added = [index for index in {item.index for item in absent} if index not in state.qdiscs]
     shared = {_head(item) for item in state.filters if item not in stale}
@@ -87,12 +89,18 @@ def sync(wire: Wire, names: Mapping[int, str], kept: frozenset[int] = frozenset(
     if script:
         state = read()
     result.missing = _missing(wire, absent, state, said)
-    result.rewired = {item.dev for item in absent}
-    touched = {item.index for item in absent} | {item.ifindex for item in stale}
+    have = {place(item) for item in state.filters}
+    left = {(place(item), item.handle) for item in state.filters}
+    made = [item for item in absent if item.place in have]
+    result.rewired = {item.dev for item in made}
+    touched = {item.index for item in made}
+    touched |= {item.ifindex for item in stale if (place(item), item.handle) not in left}
     for index in sorted(touched & set(names)):
         done = "wired" if index in wire.ends else "wire taken away"
+        if index in wire.by_program:
+            done = "the wire's filters give way to its program"
         result.changed.append(f"{names[index]}: {done}")
-    _remove_clsact(state, spelled, kept | set(wire.ends))
+    _remove_clsact(state, spelled, kept | wire.by_program | set(wire.ends))
     return result
 
 
@@ -102,6 +110,28 @@ def _spelled(index: int, name: str) -> str:
     Such an interface is not wired; one that was wired may have been renamed.
     """
     return f"if{index}" if misnamed(name) else name
+
+
+def _stale(state: State, wire: Wire) -> list[netlink.Filter]:
+    """Those of ours that are not wanted, and all but the first at one place: each would answer once more.
+
+    One at the handle of a wanted one is ours too: somebody changed it, and with that took its cookie.
+    """
+    wanted = {item.place for item in wire.filters}
+    nodes = {(*item.place[:3], item.protocol, item.handle) for item in wire.filters}
+    stale = []
+    seen = set()
+    for item in state.filters:
+        where = place(item)
+        node = (*where[:3], _PROTOCOLS.get(item.protocol), item.handle & _U32_NODE)
+        if not is_ours(item):
+            if item.kind == "u32" and node in nodes:
+                stale.append(item)
+        elif where not in wanted or where in seen:
+            stale.append(item)
+        else:
+            seen.add(where)
+    return stale
 
 
 def _qdiscs(sock: socket.socket) -> dict[int, str]:
@@ -126,7 +156,7 @@ def is_ours(item: netlink.Filter) -> bool:
     return any(cookie.startswith(MARK) for cookie in item.cookies)
 
 
-def place(item: netlink.Filter) -> tuple[int, str, int, bytes]:
+def place(item: netlink.Filter) -> Place:
     """Where a filter sits, as Filter.place of the wire; the cookie of ours is the last action's."""
     return item.ifindex, _DIRECTIONS[item.parent], item.pref, (item.cookies or (b"",))[-1]
 
@@ -178,28 +208,28 @@ def _missing(wire: Wire, absent: Iterable[Filter], state: State, said: str) -> l
             for item in lacking
         )
     )
-    if modules := _not_loaded(wire, lacking, state):
-        lines.append(f"kernel modules it takes that are not loaded: {', '.join(modules)}")
+    lines += _modules(wire, lacking, state)
     complaints = dict.fromkeys(line for line in said.splitlines() if line.startswith("Error: "))
     if lacking and said:
         lines.append("tc said: " + "; ".join(complaints or said.split("\n")[:3]))
     return lines
 
 
-def _not_loaded(wire: Wire, lacking: list[Filter], state: State) -> list[str]:
-    """The modules of the lacking filters that no filter in place needs and that /sys does not know.
+def _modules(wire: Wire, lacking: list[Filter], state: State) -> Iterator[str]:
+    """What is said of the modules of the lacking filters that no filter in place needs.
 
-    The kernel's own message does not say which. One that is built in may be missing in /sys.
+    The kernel's own message does not say which one it has not got.
     """
     used = {name for item in wire.filters if item not in lacking for name in item.modules}
+    used |= {f"cls_{item.kind}" for item in state.filters}
     needed = [name for item in lacking for name in item.modules]
     if any(item.index not in state.qdiscs for item in lacking):
         needed.insert(0, "sch_ingress")
-    return [
-        name
-        for name in dict.fromkeys(needed)
-        if name not in used and not Path("/sys/module", name).exists()
-    ]
+    names = [name for name in dict.fromkeys(needed) if name not in used]
+    if none := modules.lacking(names):
+        yield f"this kernel has no {', '.join(none)}"
+    if unloaded := modules.unloaded(names):
+        yield f"kernel modules that the wire needs and that are not loaded: {', '.join(unloaded)}"
 
 
 def _record(index: int) -> Path:
@@ -224,7 +254,7 @@ def _remove_clsact(state: State, names: Mapping[int, str], kept: Collection[int]
         if not re.fullmatch("[0-9]{1,10}", number):
             continue  # not ours
         index = int(number)
-        if index in used:
+        if index in used and state.qdiscs.get(index) != "ingress":  # else another's is in its place
             continue
         if index in names and state.qdiscs.get(index) == "clsact":
             script.append(f"qdisc del dev {names[index]} clsact")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 PREF = 19268  # "KD"; ours are at this preference and the next few
@@ -41,13 +41,15 @@ class Joint:
 
 @dataclass(frozen=True)
 class Filter:
-    """One filter as the template has it; `line` is the tc command with its cookie."""
+    """One filter as the template has it; `line` is the tc command with its cookie, `handle` that of its node (u32)."""
 
     index: int
     dev: str
     direction: str
     pref: int
     protocol: str
+    handle: int
+    kind: str
     cookie: bytes
     line: str
 
@@ -61,15 +63,19 @@ class Filter:
         """The kernel modules of its classifier and its actions, as net/sched names them."""
         actions = dict.fromkeys(re.findall(r" action (\w+)", self.line))
         kinds = ("gact" if action == "drop" else action for action in actions)
-        return (f"cls_{self.line.split()[9]}", *(f"act_{kind}" for kind in kinds))
+        return (f"cls_{self.kind}", *(f"act_{kind}" for kind in kinds))
 
 
 @dataclass(frozen=True)
 class Wire:
-    """The whole wire of a host: the script for a reader, and its filters one by one."""
+    """The whole wire of a host: the script for a reader, and its filters one by one.
+
+    `by_program`: the interfaces where a program does what the filters at the ingress would.
+    """
 
     script: str
     filters: tuple[Filter, ...]
+    by_program: frozenset[int] = frozenset()
 
     @property
     def ends(self) -> dict[int, str]:
@@ -77,10 +83,13 @@ class Wire:
         return {item.index: item.dev for item in self.filters}
 
 
-def render(joints: tuple[Joint, ...], arp: frozenset[str]) -> Wire:
+def render(
+    joints: tuple[Joint, ...], arp: frozenset[str], by_program: Collection[int] = ()
+) -> Wire:
     """The wire of these joints. Pure.
 
-    `arp` names the uplinks on which ARP requests have to go over the wire too.
+    `arp` names the uplinks on which ARP requests have to go over the wire too. Those of `by_program`, by index, have
+    no filters.
     """
     if not joints:
         return Wire("", ())
@@ -88,7 +97,7 @@ def render(joints: tuple[Joint, ...], arp: frozenset[str]) -> Wire:
 
     uplinks: dict[str, list[str]] = {}
     for joint in joints:
-        for uplink in joint.uplinks:
+        for uplink in (one for one in joint.uplinks if one.index not in by_program):
             uplinks.setdefault(uplink.name, []).append(joint.dummy.name)
     script = template("wire.tc.j2").render(
         pref=PREF,
@@ -110,10 +119,13 @@ def render(joints: tuple[Joint, ...], arp: frozenset[str]) -> Wire:
     return Wire(
         "".join(f"{item.line if isinstance(item, Filter) else item}\n" for item in lines),
         tuple(item for item in lines if isinstance(item, Filter)),
+        frozenset(by_program),
     )
 
 
-_FILTER = re.compile(r"filter add dev (\S+) (ingress|egress) pref (\d+) protocol (\S+) ")
+_FILTER = re.compile(
+    r"filter add dev (\S+) (ingress|egress) pref (\d+) protocol (\S+) handle ::(\w+) (\S+) "
+)
 _DEV = re.compile(r" dev (\S+)")
 
 
@@ -129,6 +141,8 @@ def _filter(line: str, ends: Mapping[str, int]) -> Filter:
         direction=match[2],
         pref=int(match[3]),
         protocol=match[4],
+        handle=int(match[5], 16),
+        kind=match[6],
         cookie=cookie,
         line=f"{line} cookie {cookie.hex()}",
     )

@@ -69,7 +69,7 @@ def announces(tap: Tap, event: str, mac: str) -> None:
 def deleted_filters_are_back() -> None:
     watched()
     there = count(A.uplink), count(DUMMY, "egress")
-    assert there[0] == 2
+    assert there[0] == 4
     for what in (
         f"tc filter delete dev {A.uplink} ingress pref 19268",
         f"tc qdisc delete dev {A.uplink} clsact",
@@ -79,6 +79,38 @@ def deleted_filters_are_back() -> None:
         in_time(
             f"all is back after {what}", lambda: (count(A.uplink), count(DUMMY, "egress")) == there
         )
+
+
+@check(without=edit("filter_losses.py", "s/^GAP = .*/GAP = 0.0/"), back=BACK)
+def shaper_with_an_ingress_qdisc_may_restart() -> None:
+    """It deletes its qdisc and adds it again; the wire's filters go into the new one."""
+    run(f"tc qdisc add dev {A.uplink} handle ffff: ingress")
+    watched()
+    assert count(A.uplink) == 4
+    wait_for("the daemon is at rest", wire_lan.idle)
+    delete = f"tc qdisc del dev {A.uplink} ingress"
+    run(f"{delete} && sleep 0.3 && tc qdisc add dev {A.uplink} handle ffff: ingress")
+    in_time("the filters are in the new one", lambda: count(A.uplink) == 4)
+    assert "clsact" not in run(f"tc qdisc show dev {A.uplink}")
+    run(delete)  # and for good
+    wait_for("the wire has a qdisc of its own", lambda: count(A.uplink) == 4, 10)
+    assert "clsact" in run(f"tc qdisc show dev {A.uplink}")
+
+
+@check(without=edit("filter_losses.py", "s/^FOUGHT = .*/FOUGHT = 1000/"), back=BACK)
+def who_keeps_taking_filters_is_told() -> None:
+    """Once; and each time they are back."""
+    watched()
+    start = host.cursor()
+    for _ in range(6):
+        wait_for("the daemon is at rest", wire_lan.idle)
+        run(f"tc filter delete dev {A.uplink} ingress")
+        wait_for("all is back", lambda: count(A.uplink) == 4, 10)
+        time.sleep(0.5)
+    run("journalctl -q --sync")
+    said = host.journal(f"EVENT=wire-fought --since='{start}'")
+    told = [line for line in said.splitlines() if f"{A.uplink}: somebody keeps taking" in line]
+    assert len(told) == 1, said
 
 
 @check(without=DEAF, back=BACK)
@@ -104,14 +136,14 @@ def uplink_renamed_and_back() -> None:
     watched()
     run(f"ip link set dev {A.uplink} down; ip link set dev {A.uplink} name up9; ip link set up9 up")
     wait_for("the wire left the interface", lambda: not count("up9"), 20)
-    assert "clsact" not in run("tc qdisc show dev up9")
+    wait_for("its clsact too", lambda: "clsact" not in run("tc qdisc show dev up9"), 10)
     with Tap(A.ns, A.dev) as tap:
         down, up = (
             f"ip link set dev up9 down; ip link set dev up9 name {A.uplink}",
             "ip link set dev",
         )
         announces(tap, f"{down}; {up} {A.uplink} up", A.mac)
-        assert count(A.uplink) == 2
+        assert count(A.uplink) == 4
 
 
 def link_local_is_kept_out() -> bool:
@@ -127,7 +159,7 @@ def uplink_unplugged_and_plugged() -> None:
     watched()
     for time_of in ("first", "second"):
         wire_lan.plug(A)
-        wait_for(f"wired for the {time_of} time", lambda: count(A.uplink) == 2, 20)
+        wait_for(f"wired for the {time_of} time", lambda: count(A.uplink) == 4, 20)
         wire_lan.batch(wire_lan.addresses(A, A.uplink))
         wait_for(
             "the VIP answers", lambda: not host.status(f"ip netns exec {A.ns} ping -c 1 {A.vip6}")
@@ -146,7 +178,7 @@ def uplink_unplugged_and_plugged() -> None:
 def arp_ignore_changed_at_run_time() -> None:
     watched()
     with Tap(A.ns, A.dev) as tap:
-        for value, filters in ((1, 3), (0, 2)):
+        for value, filters in ((1, 6), (0, 4)):
             sysctl(up0__arp_ignore=value)
             noticed(f"arp_ignore {value} is noticed", lambda n=filters: count(A.uplink) == n)  # type: ignore[misc]
             assert len(arp_answers(tap, A.ip4(1), A.vip4)) == 1
@@ -163,4 +195,4 @@ def keepalived_conf_names_the_uplink_later() -> None:
     KEEPALIVED.parent.mkdir(exist_ok=True)
     vip = f"virtual_ipaddress {{\n{A.vip4}/32 dev {DUMMY}\n}}"
     KEEPALIVED.write_text(f"vrrp_instance VI_1 {{\ninterface {A.uplink}\n{vip}\n}}\n")
-    noticed("wired", lambda: count(A.uplink) == 2)
+    noticed("wired", lambda: count(A.uplink) == 4)

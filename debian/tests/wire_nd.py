@@ -23,22 +23,25 @@ from scapy.layers.inet6 import (
     ICMPv6TimeExceeded,
     IPv6,
 )
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 from wire_frame import (
     BROADCAST,
     Ask,
+    arp_request,
     checksum_is_right,
+    is_advertisement,
     is_neighbourly,
     judge_advertisement,
     macs,
     nd_answers,
     solicitation,
 )
-from wire_lan import DUMMY, A, Tap, complaints, link_local, wired
+from wire_lan import DUMMY, A, Tap, complaints, link_local, sysctl, wired
 from wire_mutate import BACK, change, cut
 
 LOCAL_VIP = "fe80::1:1"
+PRIORITY = Dot1Q(vlan=0, prio=5)
 
 
 def asked(tap: Tap, ask: Ask, wanted: int = 1) -> None:
@@ -94,14 +97,16 @@ def multicast_solicitations_are_answered() -> None:
 
 @check(without=cut("ingress pref .* at 24 match"), back=BACK)
 def no_icmp_error_leaves() -> None:
-    """An advertisement for the uplink's own addresses is mirrored into the dummy as any other."""
+    """An advertisement for the uplink's own addresses is mirrored into the dummy as any other, tagged or not."""
     wired()
     with Tap(A.ns, A.dev) as tap:
         for to in (link_local("", A.uplink), A.ip6("5"), A.vip6):
-            frame = Ether(src=tap.mac, dst=A.mac) / IPv6(src=A.ip6("1"), dst=to, hlim=255)
-            for solicited in (0, 1):
+            ether = Ether(src=tap.mac, dst=A.mac)
+            packet = IPv6(src=A.ip6("1"), dst=to, hlim=255)
+            for solicited, tag in ((0, None), (1, None), (0, PRIORITY), (1, PRIORITY)):
                 tap.send(
-                    frame
+                    (ether / tag if tag else ether)
+                    / packet
                     / ICMPv6ND_NA(tgt=A.ip6("1"), S=solicited, O=1, R=0)
                     / ICMPv6NDOptDstLLAddr(lladdr=tap.mac)
                 )
@@ -110,6 +115,32 @@ def no_icmp_error_leaves() -> None:
         assert not [f for f in seen if any(error in f for error in errors)], [
             f.summary() for f in seen
         ]
+
+
+# With a priority tag
+
+
+def tagged(frame: Packet, tag: Packet) -> Packet:
+    """The frame with a VLAN tag."""
+    return Ether(src=frame.src, dst=frame.dst) / tag / frame.payload
+
+
+@check(without=cut("protocol 802.1Q"), back=BACK)
+def priority_tags_change_nothing() -> None:
+    """VLAN 0 is no VLAN: solicitations and, over the wire, ARP requests with such a tag are answered; VLAN 10 is another."""
+    sysctl(up0__arp_ignore=1)
+    wired(A.vip4, A.vip6)
+    with Tap(A.ns, A.dev) as tap:
+        for tag, wanted in ((Dot1Q(vlan=0, prio=5), 1), (Dot1Q(vlan=0), 1), (Dot1Q(vlan=10), 0)):
+            ask = solicitation(tap.mac, Ask(A.ip6("1"), A.vip6))
+            answers = tap.ask(tagged(ask, tag), lambda f: is_advertisement(f, A.vip6))
+            assert len(answers) == wanted, f"{tag!r}: {len(answers)} advertisements"
+            for answer in answers:
+                judge_advertisement(answer, A.mac, A.vip6, solicited=1)
+            arp = arp_request(tap.mac, A.ip4(1), A.vip4)
+            answers = tap.ask(tagged(arp, tag), lambda f: ARP in f and f[ARP].psrc == A.vip4)
+            assert len(answers) == wanted, f"{tag!r}: {len(answers)} answers to ARP"
+        assert not [f for f in tap.seen if Dot1Q in f], "the answer has a tag"
 
 
 # Nothing else
@@ -135,7 +166,7 @@ def strays(mac: str) -> list[Packet]:
 
 @check(
     without=change(
-        "match u16 24 0xffff at 4", "u32 skip_hw match.*match u16 24 0xffff at 4", "matchall"
+        "match u16 24 0xffff at 4", "match u8 58.*match u16 24 0xffff at 4", "match u32 0 0 at 0"
     ),
     back=BACK,
 )

@@ -6,17 +6,22 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import host
 import wire_lan
 from checks import check, note
 from host import run
 from scapy.layers.l2 import ARP
-from wire_frame import Ask, arp_answers, judge_arp, nd_answers
+from wire_frame import Ask, announced, arp_answers, judge_arp, nd_answers
 from wire_lan import DUMMY, A, Tap, applied, apply, wired
-from wire_mutate import BACK, edit
+from wire_mutate import BACK, change, edit
+
+from keepalived_dummy import bpf
 
 TOOLS = Path("/var/tmp/wire-tools")  # /run is noexec
 TC = f"""#!/bin/sh
@@ -108,6 +113,38 @@ def what_is_gone_comes_back() -> None:
     works()
 
 
+@check(without=change("ingress pref .* 8 .* protocol ipv6", "pref \\+ 8", "pref + 1"), back=BACK)
+def same_state_of_two_link_local_addresses_runs_no_tc() -> None:
+    """What keeps them from the dummy is at its ingress, where the kernel may list filters of its egress too."""
+    wire_lan.batch(f"address add fe80::5/64 dev {A.uplink} nodad")
+    wired()
+    works()
+    runs, said = counted()
+    assert (runs, said.strip()) == (0, "nothing to do"), f"{runs} runs: {said}"
+
+
+@check(
+    without=edit(
+        "wire.py",
+        "s/line=f.[{]line[}] cookie/line=re.sub(' handle ::[0-9a-f]+', '', line) + f\" cookie/",
+    ),
+    back=BACK,
+)
+def put_back_twice_at_once_is_there_once() -> None:
+    """The daemon's put-back and an apply by hand, at the same moment."""
+    wired()
+    before = filters(A.uplink), filters(DUMMY)
+    script = Path("/run/wire-script")
+    script.write_text(run("keepalived-dummy wire --dry-run"))
+    for _ in range(10):
+        run(f"tc qdisc delete dev {A.uplink} clsact; tc qdisc delete dev {DUMMY} clsact")
+        run(
+            f"tc -force -batch {script} >/dev/null 2>&1 & keepalived-dummy apply; wait", check=False
+        )
+        assert (filters(A.uplink), filters(DUMMY)) == before
+    works()
+
+
 FOREIGN = f"""
 tc qdisc add dev {A.uplink} clsact
 tc filter add dev {A.uplink} ingress pref 10 protocol ipv6 matchall action continue
@@ -191,6 +228,72 @@ def ingress_qdisc_of_another_serves() -> None:
     assert (run(f"tc qdisc show dev {A.uplink}"), filters(A.uplink)["ingress"]) == before
 
 
+# A program of another at the hook tcx (Linux 6.6 and later)
+
+TCX_PASS = bytes.fromhex(
+    "b7000000000000009500000000000000"
+)  # return 0: no filter of tc sees the packet
+HAS_TCX = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
+
+
+def in_front() -> list[str]:
+    """What `check` says of filters and programs before the wire."""
+    said = run("keepalived-dummy check --json 2>/dev/null", check=False)
+    return [one["what"] for one in json.loads(said)["findings"] if one["name"] == "filter-in-front"]
+
+
+@check(
+    without=edit("programs.py", "s/^    for uplink, dummies in .*/    for uplink, dummies in ():/"),
+    back=BACK,
+)
+def behind_a_program_of_another_all_works() -> None:
+    """As Cilium has one: the wire's own program is put before it, and goes with it."""
+    wired()
+    works()
+    index = socket.if_nametoindex(A.uplink)
+    there = partial(bpf.programs, index, bpf.TCX_INGRESS)
+    if not HAS_TCX:
+        note("a kernel without tcx")
+        assert (there(), in_front()) == ((), [])
+        return
+    bpf.attach_first(index, bpf.TCX_INGRESS, TCX_PASS, "stranger")
+    with Tap(A.ns, A.dev) as tap:
+        assert not nd_answers(tap, Ask(A.ip6("1"), A.vip6), wait=1), "the program takes nothing"
+    assert "stranger may take" in " ".join(in_front())
+    apply()
+    assert [one.name[:5] for one in there()] == ["kdmy_", "stran"], there()
+    works()
+    with Tap(
+        A.ns, A.dev
+    ) as tap:  # one answer to a solicitation by the uplink's MAC, and by another's none
+        assert len(nd_answers(tap, Ask(A.ip6("1"), A.vip6, A.mac))) == 1
+        assert not nd_answers(tap, Ask(A.ip6("1"), A.vip6, "02:4b:44:00:00:77"), wait=1)
+        assert len(nd_answers(tap, Ask(A.ip6("1"), A.ip6("5"), A.mac))) == 1
+    assert counted()[0] == 0
+    run("systemctl start keepalived-dummy")  # its passes may not look
+    wire_lan.rest()
+    assert [one.name[:5] for one in there()] == ["kdmy_", "stran"], there()
+    assert "u32" not in run(f"tc filter show dev {A.uplink} ingress")
+    works()
+    wire_lan.sysctl(up0__arp_ignore=1)
+    apply()
+    works()
+    run("systemctl stop keepalived-dummy")
+    bpf.detach(index, bpf.TCX_INGRESS, there()[1])
+    apply()
+    assert there() == ()
+    works()
+    bpf.attach_first(index, bpf.TCX_INGRESS, TCX_PASS, "stranger")
+    run(
+        "systemctl start keepalived-dummy-tcx.service"
+    )  # what its timer does, with all that it may not
+    assert [one.name[:5] for one in there()] == ["kdmy_", "stran"], there()
+    works()
+    run(f"ip address flush dev {DUMMY}")
+    apply("--remove")
+    assert [one.name for one in there()] == ["stranger"], there()
+
+
 # Taken away
 
 
@@ -268,3 +371,28 @@ def without_a_module_the_rest_works() -> None:
     finally:
         BLACKLIST.unlink()
     assert "is not there" not in apply()
+
+
+@check(
+    without=change(
+        "protocol arp handle", "handle ::1 u32 skip_hw match u32 0 0 at 0", "matchall skip_hw"
+    ),
+    back=BACK,
+)
+def without_matchall_and_flower_all_works() -> None:
+    """As with the kernels of Raspberry Pi OS, which have u32."""
+    apply("--remove")
+    others = ("cls_matchall", "cls_flower", "cls_basic", "cls_bpf")
+    run(f"modprobe -r {' '.join(others)}", check=False)
+    BLACKLIST.write_text("".join(f"install {name} /bin/false\n" for name in others))
+    try:
+        assert host.status(
+            f"tc qdisc add dev {A.uplink} clsact && tc filter add dev {A.uplink} ingress matchall"
+        )
+        run(f"tc qdisc delete dev {A.uplink} clsact")
+        wired()
+        works()
+        with Tap(A.ns, A.dev) as tap:
+            announced(tap, DUMMY, A.vip4, A.vip6, A.mac)
+    finally:
+        BLACKLIST.unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keepalived_dummy.facts import Facts
+from keepalived_dummy.facts import TIMER, Facts, Front
 from keepalived_dummy.findings.hazard import Found, Severity, hazard
 
 
@@ -52,14 +52,51 @@ def lacks_modules(facts: Facts) -> Iterator[Found]:
     foreseen=True,
 )
 def in_front(facts: Facts) -> Iterator[Found]:
-    """A tc filter of somebody else, with a smaller pref, that ends the classification."""
+    """A tc filter of somebody else with a smaller pref, or a tcx program, that ends the classification."""
+    places: dict[tuple[str, str, str, int], list[Front]] = {}
     for one in facts.fronts:
+        if _needed(one, facts):
+            places.setdefault((one.device, one.hook, one.kind, one.pref), []).append(one)
+    for found in places.values():
+        one = found[0]
         takes = "takes" if one.sure else "may take"
-        what = f"a {one.kind} filter at ingress pref {one.pref} of {one.uplink} {takes} {one.what} before the wire"
-        mend = (
-            f"tc filter del dev {one.uplink} ingress pref {one.pref}  # or have it end in continue"
+        whats = " and ".join(dict.fromkeys(item.what for item in found))
+        if one.kind == "tcx":
+            who = f"at {one.hook} of {one.device} the tcx program {' or '.join(one.programs)}"
+        else:
+            who = f"a {one.kind} filter at {one.hook} pref {one.pref} of {one.device}"
+        passes = one.until_boot or (not one.sure and _has_passed(one, facts))
+        yield Found(
+            f"{who} {takes} {whats} before the wire{' after a boot' if one.until_boot else ''}",
+            _out_of_the_way(one, facts),
+            severity=Severity.WARNING if passes else None,
         )
-        yield Found(what, mend, severity=None if one.sure else Severity.WARNING)
+
+
+def _out_of_the_way(front: Front, facts: Facts) -> str:
+    """The command that lets the wire see it."""
+    if front.kind != "tcx":
+        place = f"dev {front.device} {front.hook} pref {front.pref}"
+        return f"tc filter del {place}  # or have it end in continue"
+    if front.hook == "egress":
+        return f"bpftool net show dev {front.device}  # have it return TCX_NEXT (-1), or keep it off {front.device}"
+    if facts.keeps_first:
+        return "keepalived-dummy apply"
+    return f"systemctl enable --now {TIMER}  # it puts a program of the wire before it"
+
+
+def _needed(front: Front, facts: Facts) -> bool:
+    """Whether a VIP needs what is taken."""
+    if front.hook == "ingress":
+        return facts.carries(front.device, front.family)
+    return any(facts.vips_of(d, front.family) for d in facts.dummies if d.name == front.device)
+
+
+def _has_passed(front: Front, facts: Facts) -> bool:
+    """Whether the wire has seen a frame there, which speaks for a program that lets it."""
+    if front.hook == "ingress":
+        return any(dummy.wire.frames_in for dummy in facts.served(front.device))
+    return any(d.wire.frames_out for d in facts.dummies if d.name == front.device)
 
 
 @hazard(

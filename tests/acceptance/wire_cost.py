@@ -68,7 +68,7 @@ def filters() -> tuple[list[str], list[str]]:
 
     mark = f"filter add dev {A.uplink} ingress pref "
     put = [line for line in run("keepalived-dummy wire").splitlines() if line.startswith(mark)]
-    assert len(put) == 2, put
+    assert len(put) == 4, put
     prefs = dict.fromkeys(line[len(mark) :].split()[0] for line in put)
     return put, [f"filter delete dev {A.uplink} ingress pref {pref}" for pref in prefs]
 
@@ -107,7 +107,7 @@ def measure_throughput(rounds: int, seconds: float) -> dict[str, dict[str, list[
                                 set_to(take, 0)
                             values[state].append(rate(seconds))
                             if state != "with":
-                                set_to(put, 2)
+                                set_to(put, len(put))
                     assert client.poll() is None, "the stream ended before its time"
                 finally:
                     client.terminate()

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from idle import IDLE
 
 from keepalived_dummy import (
     apply,
@@ -113,7 +114,7 @@ def test_an_uplink_of_a_bad_name_is_a_problem_and_the_others_are_wired(
     assert all("good0" in line or "ens4" in line for line in ran)
     assert all(line.isascii() and "#" not in line for line in ran)
     # The daemon looks after what it can.
-    host = Host(*[lambda _: None] * 5)
+    host = Host(IDLE)
     host.load(plan.read(json.dumps(result.plan).encode()), 1.0)
     watches = Watches()
     watches.replace(host.plan.watch, host.plan.sysctls)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from idle import IDLE
 
 from keepalived_dummy import (
     apply,
@@ -65,7 +66,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def valid(name: str) -> Any:
     """What the daemon, or a pass, writes there."""
     way = {"uplink": "e0", "family": "inet", "known": 2, "in_use": 0, "since": None}
-    host = Host(*[lambda _: None] * 5)
+    host = Host(IDLE)
     said = json.loads(report.report(host, Teller(), 1.0))
     said["way_out"] = [{**way, "times": 1, "seconds": 0.5}]
     said["heals"], said["events"] = {"mac": 1}, {"wired": 2}

@@ -16,10 +16,11 @@ from healthy import CONF, HEALTHY, MANAGED, NOW, VIP4, VIP6, WIRE, facts, link, 
 from keepalived_dummy import iptables, nft
 from keepalived_dummy.config import TAKEN
 from keepalived_dummy.errors import Problem
+from keepalived_dummy.facts import ND as DISCOVERY
 from keepalived_dummy.facts import Answer, Facts, Front, Gateway, Named
 from keepalived_dummy.findings import HAZARDS, Severity, judge
 from keepalived_dummy.interfaces import Link
-from keepalived_dummy.observed import Daemon, Keepalived, Route, Running, Vip, WayOut
+from keepalived_dummy.observed import Daemon, Keepalived, Route, Running, Vip, WayOut, Wire
 from keepalived_dummy.rules import Rule
 
 TOP = Path(__file__).resolve().parents[3]
@@ -401,6 +402,28 @@ FOUND: list[tuple[str, Facts, str]] = [
         facts(fronts=(Front("ens3", 10, "bpf", "ARP", False),)),
         "may take ARP before",
     ),
+    (
+        "filter-in-front",
+        facts(
+            fronts=(
+                Front("ens3", 10, "bpf", DISCOVERY, False),
+                Front("ens3", 10, "bpf", "ARP", False),
+            )
+        ),
+        "a bpf filter at ingress pref 10 of ens3 may take IPv6 neighbour discovery and ARP before",
+    ),
+    (
+        "filter-in-front",
+        facts(
+            fronts=(Front("ens3", 0, "tcx", DISCOVERY, False, "ingress", ("cil_from_netdev", "x")),)
+        ),
+        "at ingress of ens3 the tcx program cil_from_netdev or x may take IPv6 neighbour",
+    ),
+    (
+        "filter-in-front",
+        facts(fronts=(Front("keepalived0", 5, "matchall", "ARP", hook="egress"),)),
+        "a matchall filter at egress pref 5 of keepalived0 takes ARP before",
+    ),
     ("uplink-unfit", facts(unwired=(Problem(healthy.PATH, 0, "lo is none"),)), "lo is none"),
     (
         "uplink-unknown",
@@ -740,6 +763,45 @@ def test_a_link_local_vip_is_kept_where_it_is(address: str, mend: str) -> None:
     there = vip(device="ens3", address=address)
     found = [one for one in judge(facts(seen_vips=(there,))) if "managed-interface" in one.name]
     assert [one.mend.startswith(mend) for one in found] == [True]
+
+
+def test_a_program_that_lets_the_wire_have_frames_is_a_warning() -> None:
+    """What a program does with a packet can't be read; that the wire has counted some speaks for it."""
+    ingress = Front("ens3", 0, "tcx", DISCOVERY, False, "ingress", ("x",))
+    egress = Front("keepalived0", 0, "tcx", DISCOVERY, False, "egress", ("y",))
+    sure = Front("ens3", 10, "matchall", DISCOVERY)
+    for front, wire, severity in (
+        (ingress, Wire(True, 9), CRITICAL),
+        (ingress, Wire(True, 9, frames_in=1), WARNING),
+        (ingress, Wire(True, 9, frames_out=1), CRITICAL),
+        (egress, Wire(True, 9, frames_out=1), WARNING),
+        (egress, Wire(True, 9, frames_in=1), CRITICAL),
+        (sure, Wire(True, 9, frames_in=1), CRITICAL),
+    ):
+        found = judge(facts(fronts=(front,), dummy_wire=wire))
+        assert [(one.name, one.severity) for one in found] == [("filter-in-front", severity)], front
+
+
+def test_the_wires_program_stays_first_until_a_boot() -> None:
+    names = ("cil_from_netdev",)
+    boot = Front("ens3", 0, "tcx", DISCOVERY, False, "ingress", names, until_boot=True)
+    (found,) = judge(facts(fronts=(boot,)))
+    assert (found.severity, found.what.endswith("before the wire after a boot")) == (WARNING, True)
+    assert found.mend.startswith("systemctl enable --now keepalived-dummy-tcx.timer")
+    now = dataclasses.replace(boot, until_boot=False)
+    (found,) = judge(facts(fronts=(now,)))
+    assert found.mend.startswith("systemctl enable --now keepalived-dummy-tcx.timer")
+    (found,) = judge(facts(fronts=(now,), keeps_first=True))
+    assert (found.severity, found.mend) == (CRITICAL, "keepalived-dummy apply")
+
+
+def test_what_no_vip_needs_may_be_taken() -> None:
+    """A host without an IPv6 VIP, as most with Cilium; and nobody asks for VIPs of another uplink's."""
+    nd, arp = Front("ens3", 10, "matchall", DISCOVERY), Front("ens3", 10, "matchall", "ARP")
+    assert judge(facts(fronts=(nd,), seen_vips=(VIP4,))) == ()
+    assert judge(facts(fronts=(arp,), seen_vips=(VIP6,))) == ()
+    (found,) = judge(facts(fronts=(nd, arp), seen_vips=(VIP4,)))
+    assert "takes ARP before" in found.what
 
 
 def test_a_hazard_has_the_place_in_its_file() -> None:

@@ -9,16 +9,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from healthy import CONF, VIP4, facts, link
+from healthy import CONF, VIP4, VIP6, facts, link
 
 from keepalived_dummy import adopt, evidence, foresight, links, listeners, observe, service, sysctls
 from keepalived_dummy.adopt import Options, Voice
-from keepalived_dummy.facts import Facts, Front
+from keepalived_dummy.facts import ND, Facts, Front
 from keepalived_dummy.interfaces import IFF_UP
 from keepalived_dummy.keepalived import CONFIG
 from keepalived_dummy.listeners import Listener
 from keepalived_dummy.observe import Intent
-from keepalived_dummy.observed import Unseen
+from keepalived_dummy.observed import Unseen, Wire
 from keepalived_dummy.rewrite import Rewrite, Vip
 from keepalived_dummy.service import Service
 
@@ -53,6 +53,12 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
     return give
 
 
+PROGRAM = Front("ens3", 10, "bpf", "ARP", sure=False)
+TCX = Front("ens3", 0, "tcx", ND, False, programs=("cil_from_netdev",))
+ANNOUNCED = Front("keepalived0", 0, "tcx", "ARP", False, "egress", ("cil_to_netdev",))
+PASSED = Wire(True, 9, frames_in=1)
+
+
 @pytest.mark.parametrize(
     ("later", "now", "found"),
     [
@@ -63,7 +69,12 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
         (facts(dummy_up=False, seen_vips=(VIP4,)), GOOD, []),  # apply sees to it
         (facts(addresses=frozenset()), GOOD, []),
         (facts(fronts=(Front("ens3", 10, "bpf", "ARP"),)), GOOD, ["filter-in-front"]),
-        (facts(fronts=(Front("ens3", 10, "bpf", "ARP", sure=False),)), GOOD, []),
+        (facts(fronts=(PROGRAM,)), GOOD, ["filter-in-front"]),
+        (facts(fronts=(TCX,)), GOOD, ["filter-in-front"]),
+        (facts(fronts=(TCX,), dummy_wire=PASSED), GOOD, []),  # it lets the wire have its frames
+        (facts(fronts=(TCX,), seen_vips=(VIP4,)), GOOD, []),  # nothing needs what it takes
+        (facts(fronts=(ANNOUNCED,), seen_vips=(VIP4,)), GOOD, ["filter-in-front"]),
+        (facts(fronts=(ANNOUNCED,), seen_vips=(VIP6,)), GOOD, []),
     ],
 )
 def test_what_the_move_would_bring(

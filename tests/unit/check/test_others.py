@@ -6,21 +6,25 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from healthy import SEEN
+from healthy import SEEN, link
 
 from keepalived_dummy import (
+    bpf,
     config,
     evidence,
     fronts,
     keepalived,
     lastgood,
+    links,
     modules,
     netlink,
     observe,
     others,
+    sysctls,
 )
 from keepalived_dummy.config import Config, Dummy
 from keepalived_dummy.facts import Front, Named
@@ -171,6 +175,46 @@ def test_both_iptables_of_the_kernel_are_looked_at(monkeypatch: pytest.MonkeyPat
     ]
 
 
+def wired_host(monkeypatch: pytest.MonkeyPatch, asked: Exception | None = None) -> Any:
+    """Sources of a host with ens3 and keepalived0, and tcx programs at both hooks of both; or nobody may ask."""
+    both = {"ens3": link("ens3", 2), "keepalived0": link("keepalived0", 3, "dummy")}
+
+    def programs(ifindex: int, hook: int) -> tuple[bpf.Program, ...]:
+        if asked:
+            raise asked
+        return (bpf.Program(7, f"at-{ifindex}-{hook}"),)
+
+    monkeypatch.setattr(bpf, "programs", programs)
+    monkeypatch.setattr(sysctls, "silent", lambda uplinks: frozenset())
+    return SimpleNamespace(host=links.Host(both, ()), new=frozenset())
+
+
+def test_the_programs_of_uplink_and_dummy_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the hooks that the wire uses. ARP reaches an uplink's ingress without the wire; a dummy announces by it."""
+    sources = wired_host(monkeypatch)
+    looking = evidence._Looking(sources, SEEN)
+    assert [(one.device, one.hook, one.what, one.programs) for one in looking.fronts()] == [
+        ("ens3", "ingress", ND, ("at-2-46",)),
+        ("keepalived0", "egress", ND, ("at-3-47",)),
+        ("keepalived0", "egress", "ARP", ("at-3-47",)),
+    ]
+    assert looking.unseen == []
+    monkeypatch.setattr(evidence, "_keeps_first", lambda: True)
+    devices = [one.device for one in evidence._Looking(sources, SEEN, is_foresight=True).fronts()]
+    assert devices == ["keepalived0"] * 2, "the move itself puts the wire's program before others"
+    monkeypatch.setattr(evidence, "_keeps_first", lambda: False)
+    devices = [one.device for one in evidence._Looking(sources, SEEN, is_foresight=True).fronts()]
+    assert devices[0] == "ens3", "and after a boot nobody would"
+    sources.new = frozenset(("keepalived0",))  # one that is to be made: its index is nobody's yet
+    assert [one.device for one in evidence._Looking(sources, SEEN).fronts()] == ["ens3"]
+
+
+def test_programs_that_may_not_be_looked_for_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    looking = evidence._Looking(wired_host(monkeypatch, PermissionError(1, "no")), SEEN)
+    assert list(looking.fronts()) == []
+    assert looking.unseen == [Unseen("tcx programs", "only root may see it")]
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -209,7 +253,16 @@ def test_modules(tmp_path: Path) -> None:
     (tmp_path / "sys/module/dummy").mkdir(parents=True)
     wanted = ["cls_u32", "act_pedit", "act_csum", "dummy", "act_mirred", "act_csum"]
     assert modules.lacking(wanted, tmp_path, "6.1") == ("act_csum", "act_mirred")
+    assert modules.unloaded(wanted, tmp_path, "6.1") == ("act_pedit",)
     assert modules.lacking(["dummy", "x"], tmp_path, "7.0") == ("x",)
+    assert modules.unloaded(["dummy", "x"], tmp_path, "7.0") == ()
+
+
+def test_nothing_is_lacking_where_no_kernel_has_files(tmp_path: Path) -> None:
+    """A container: a kernel that has all of it built in can't be told from one that has none of it."""
+    assert modules.lacking(["cls_u32"], tmp_path, "6.1") == ()
+    (tmp_path / "lib/modules").mkdir(parents=True)
+    assert modules.lacking(["cls_u32"], tmp_path, "6.1") == ()
 
 
 # tc's filters, as the kernel dumps them
@@ -251,21 +304,23 @@ def flower(*extra: bytes, verdict: int = OK, ethertype: int = IPV6) -> bytes:
 
 
 ND = "IPv6 neighbour discovery"
+BOTH = f"{ND}+ARP"
+TYPE_136 = (0xFF000000, 136 << 24, 40)
 TYPE_135, NEXT_58 = (0xFF000000, 135 << 24, 40), (0x0000FF00, 58 << 8, 4)
 FILTERS = [
-    (filter_("matchall", ALL, actions("matchall", OK)), ND),
+    (filter_("matchall", ALL, actions("matchall", OK)), BOTH),
     (filter_("matchall", IPV6, actions("matchall", SHOT)), ND),
     (filter_("matchall", ARP, actions("matchall", SHOT)), "ARP"),
     (filter_("matchall", IP, actions("matchall", SHOT)), ""),
     (filter_("matchall", ALL, actions("matchall", CONTINUE)), ""),
     (filter_("matchall", ALL, actions("matchall", PIPE, CONTINUE)), ""),
-    (filter_("matchall", ALL, actions("matchall", PIPE, PIPE)), ND),
+    (filter_("matchall", ALL, actions("matchall", PIPE, PIPE)), BOTH),
     (filter_("matchall", ALL, actions("matchall", CHAIN)), ""),
-    (filter_("matchall", ALL, b""), ND),
+    (filter_("matchall", ALL, b""), BOTH),
     (filter_("matchall", ALL, actions("matchall", OK), pref=PREF), ""),
     (filter_("matchall", ALL, actions("matchall", OK), handle=0), ""),
     (filter_("matchall", ALL, attribute(2, attribute(1, action(OK, cookie=MARK)))), ""),
-    (filter_("matchall", ALL, attribute(2, attribute(1, action(OK, "csum")))), ND),
+    (filter_("matchall", ALL, attribute(2, attribute(1, action(OK, "csum")))), BOTH),
     (filter_("matchall", ALL, attribute(2, attribute(1, action(OK, "police")))), ""),
     (filter_("flower", IPV6, flower()), ND),
     (filter_("flower", IPV6, flower(attribute(9, b"\x3a"))), ND),
@@ -290,7 +345,44 @@ FILTERS = [
 @pytest.mark.parametrize(("body", "what"), FILTERS)
 def test_a_filter_in_front(body: bytes, what: str) -> None:
     found = list(fronts.find_fronts("ens3", [body], arp=True))
-    assert [(one.what, one.sure) for one in found] == ([(what, True)] if what else [])
+    assert [(one.what, one.sure) for one in found] == [(w, True) for w in what.split("+") if w]
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (filter_("matchall", ALL, actions("matchall", SHOT)), BOTH),
+        (filter_("u32", IPV6, u32(NEXT_58, TYPE_136)), ND),
+        (filter_("u32", IPV6, u32(NEXT_58, TYPE_135)), ""),  # a dummy announces by advertisements
+        (filter_("u32", ARP, u32((0xFFFF0000, 0x00010000, 0))), "ARP"),
+        (filter_("u32", ARP, u32((0xFFFF, 1, 4))), ""),  # a request: an answer passes
+    ],
+)
+def test_a_filter_in_front_at_the_egress_of_a_dummy(body: bytes, what: str) -> None:
+    found = list(fronts.find_fronts("keepalived0", [body], True, "egress"))
+    assert [(one.what, one.hook) for one in found] == [(w, "egress") for w in what.split("+") if w]
+
+
+def test_tcx_programs_in_front() -> None:
+    """What they do can't be read; one without a name has a number."""
+    two = (bpf.Program(7, "cil_from_netdev"), bpf.Program(9))
+    names = ("cil_from_netdev", "number 9")
+    nd = Front("ens3", 0, "tcx", ND, False, "ingress", names)
+    assert list(fronts.of_programs("ens3", two, arp=False)) == [nd]
+    arp = Front("keepalived0", 0, "tcx", "ARP", False, "egress", names)
+    assert list(fronts.of_programs("keepalived0", two, True, "egress"))[1] == arp
+    assert list(fronts.of_programs("ens3", (), arp=True)) == []
+
+
+def test_tcx_programs_behind_that_of_the_wire() -> None:
+    """It stays there until the next boot; then only a timer puts it there again."""
+    ours, theirs = bpf.Program(8, "kdmy_0123456789"), bpf.Program(7, "cil_from_netdev")
+    assert list(fronts.of_programs("ens3", (ours, theirs), arp=False)) == []
+    assert list(fronts.of_programs("ens3", (ours,), arp=False, lasts=False)) == []
+    (front,) = fronts.of_programs("ens3", (ours, theirs), arp=False, lasts=False)
+    assert front == Front("ens3", 0, "tcx", ND, False, "ingress", ("cil_from_netdev",), True)
+    (front,) = fronts.of_programs("ens3", (theirs, ours), arp=False)
+    assert (front.programs, front.until_boot) == (("cil_from_netdev",), False)
 
 
 def test_arp_counts_where_it_goes_over_the_wire() -> None:

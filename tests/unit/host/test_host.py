@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from keepalived_dummy import heal, interfaces, memory, netlink, routes, wire
+from keepalived_dummy import filter_losses, heal, interfaces, memory, netlink, routes, wire
 from keepalived_dummy.events import KINDS, Event
-from keepalived_dummy.host import PREF, Host
+from keepalived_dummy.host import PREF, Edges, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.plan import Dummy, Filter, PinnedSource, Plan
@@ -57,16 +57,24 @@ class World:
     wanted: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+    ours: set[int] = field(default_factory=set)  # interfaces whose clsact is ours
     now: float = 100.0
 
     def __post_init__(self) -> None:
-        self.host = Host(
+        edges = Edges(
             lambda data: self.sent.extend(netlink.messages(data)),
-            self.wanted.append,
+            self.want,
             self.said,
             lambda _: None,
             lambda _: None,
+            lambda ifindex: ifindex in self.ours,
         )
+        self.host = Host(edges)
+
+    def want(self, reason: str, delay: float = 0.0) -> None:
+        self.wanted.append(reason)
+        self.delays.append(delay)
 
     def said(self, event: Event) -> None:
         """Each event has the fields that its kind promises."""
@@ -341,6 +349,8 @@ FILTERS = {
     "somebody else's": (filter_message(DEL, pref=1), False, False),
     "elsewhere": (filter_message(DEL, ifindex=33), False, False),
     "clsact gone": (filter_message(netlink.RTM_DELQDISC, pref=0, name=b"clsact"), False, True),
+    "ingress gone": (filter_message(netlink.RTM_DELQDISC, pref=0, name=b"ingress"), False, True),
+    "ingress there": (filter_message(netlink.RTM_NEWQDISC, pref=0, name=b"ingress"), False, True),
     "an action's message": (Message(48, 0, 0, 0, bytes(4)), False, False),
     "another qdisc": (filter_message(netlink.RTM_DELQDISC, pref=0, name=b"fq_codel"), False, False),
 }
@@ -348,7 +358,7 @@ FILTERS = {
 
 @pytest.mark.parametrize(("message", "applying", "expected"), FILTERS.values(), ids=FILTERS)
 def test_filters(world: World, message: Message, applying: bool, expected: bool) -> None:
-    world.host.tc(message, applying)
+    world.host.tc(message, applying, world.now)
     assert bool(world.wanted) is expected
 
 
@@ -363,12 +373,9 @@ def test_lost_events_lead_to_a_full_pass(world: World) -> None:
 
 COOKIES = [b"kdmy" + bytes([n]) * 12 for n in range(3)]
 MENDED: dict[str, tuple[set[bytes], str]] = {
-    "all went": (set(), "qdisc add dev keepalived0 clsact\nfilter 0\nfilter 1\n"),
-    "one went": ({COOKIES[0]}, "qdisc add dev keepalived0 clsact\nfilter 1\n"),
-    "beside somebody else's": (
-        {COOKIES[0], b"theirs"},
-        "qdisc add dev keepalived0 clsact\nfilter 1\n",
-    ),
+    "all went": (set(), "filter 0\nfilter 1\n"),
+    "one went": ({COOKIES[0]}, "filter 1\n"),
+    "beside somebody else's": ({COOKIES[0], b"theirs"}, "filter 1\n"),
     "none went": ({COOKIES[0], COOKIES[1]}, ""),
     "another pass was at work": ({COOKIES[0], COOKIES[2]}, ""),
 }
@@ -382,15 +389,79 @@ def test_what_went_is_put_back_by_tc_alone(world: World, present: set[bytes], sc
         Filter(UPLINK, "ingress", b"kdmy" + b"9" * 12, "filter of the uplink"),
     )
     world.host.load(PLAN._replace(filters=filters), world.now)
-    assert world.host.mend(DUMMY, present) == script
-    assert world.host.mend(77, present) == "", "an interface that is not there"
+    assert world.host.mend(DUMMY, present, False, 1.0) == script
+    qdisc = "qdisc add dev keepalived0 clsact\n" if script else ""
+    assert world.host.mend(DUMMY, present, True, 1.0) == qdisc + script
+    assert world.host.mend(77, present, True, 1.0) == "", "an interface that is not there"
 
 
-def test_a_filter_that_went_leaves_its_interface_to_be_mended(world: World) -> None:
-    world.host.tc(filter_message(NEW), False)
-    assert world.host.torn == set()
-    world.host.tc(filter_message(DEL), False)
-    assert world.host.torn == {UPLINK}
+def test_a_filter_that_went_is_put_back_at_once(world: World) -> None:
+    world.host.tc(filter_message(NEW), False, world.now)
+    assert world.host.losses.due(world.now) == []
+    world.host.tc(filter_message(DEL), False, world.now)
+    assert world.host.losses.due(world.now) == [(UPLINK, False)]
+    assert world.delays[-1] == 0
+
+
+def qdisc(kind: int, name: bytes = b"clsact", ifindex: int = UPLINK, port: int = 0) -> Message:
+    return filter_message(kind, ifindex, 0, name)._replace(pid=port)
+
+
+NEWQ, DELQ = netlink.RTM_NEWQDISC, netlink.RTM_DELQDISC
+
+
+@pytest.mark.parametrize(
+    ("ifindex", "ours", "gap"),
+    [
+        (UPLINK, False, filter_losses.GAP),
+        (UPLINK, True, filter_losses.GAP_OURS),
+        (DUMMY, True, 0.0),
+    ],
+)
+def test_who_took_a_qdisc_may_put_his_own_there_first(
+    world: World, ifindex: int, ours: bool, gap: float
+) -> None:
+    """A shaper that restarts; a pass waits as long, for it would put ours there too."""
+    world.ours = {ifindex} if ours else set()
+    world.host.tc(qdisc(DELQ, ifindex=ifindex), False, world.now)
+    assert world.delays[-1] == pytest.approx(gap)
+    assert world.host.losses.deadline() == world.now + gap
+    if gap:
+        assert world.host.losses.due(world.now + gap - 0.01) == []
+    assert world.host.losses.due(world.now + gap) == [(ifindex, True)]
+
+
+def test_filters_go_into_the_qdisc_that_its_owner_puts_back(world: World) -> None:
+    world.host.tc(qdisc(DELQ, b"ingress"), False, world.now)
+    world.host.tc(qdisc(NEWQ, b"ingress"), False, world.now + 0.05)
+    assert world.delays[-1] == 0
+    assert world.host.losses.due(world.now + 0.05) == [(UPLINK, False)]
+    assert world.host.losses.deadline() is None
+
+
+def test_who_keeps_taking_them_is_told_once(world: World) -> None:
+    world.host.load(PLAN._replace(filters=(Filter(UPLINK, "ingress", COOKIES[0], "filter 0"),)), 1)
+    for n in range(6):
+        for part in (n, n + 0.01):
+            world.host.tc(filter_message(DEL)._replace(pid=4711), False, world.now + part)
+            world.host.mend(UPLINK, set(), False, world.now + part)
+    (told,) = world.events
+    assert (told.kind, dict(told.fields)) == ("wire-fought", {"INTERFACE": "ens3", "PORT": "4711"})
+
+
+def test_what_takes_nothing_of_ours_is_no_fight(world: World) -> None:
+    """Another's filters go, all at once, or a pass takes its own."""
+    world.host.load(PLAN._replace(filters=(Filter(UPLINK, "ingress", COOKIES[0], "filter 0"),)), 1)
+    for n in range(6):
+        world.host.tc(filter_message(DEL, pref=0), n % 2 == 0, world.now + n)
+        world.host.mend(UPLINK, {COOKIES[0]}, False, world.now + n)
+    assert world.events == []
+
+
+def test_an_interface_that_is_gone_gets_nothing_back(world: World) -> None:
+    world.host.tc(qdisc(DELQ), False, world.now)
+    world.tell(link(UPLINK, "ens3", gone=True))
+    assert world.host.losses.deadline() is None
 
 
 def test_a_new_link_local_address_of_the_uplink_is_kept_from_the_dummies(world: World) -> None:

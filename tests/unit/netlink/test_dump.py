@@ -13,9 +13,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from idle import IDLE
 
 from keepalived_dummy import (
     apply,
+    bpf,
     daemon,
     evidence,
     interfaces,
@@ -138,7 +140,7 @@ def test_after_a_broken_answer_the_daemon_asks_on_a_new_socket(
     monkeypatch.setattr(kernel, "open_dump_socket", lambda: opened[0])
     told: list[Event] = []
     sent: list[bytes] = []
-    host = Host(sent.append, lambda _: None, told.append, lambda _: None, lambda _: None)
+    host = Host(IDLE._replace(send=sent.append, tell=told.append))
     host.load(Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), "a"),)), 1.0)
     host.stale = True
     it = Survey(host, sent.append)
@@ -190,7 +192,7 @@ def test_of_a_full_table_no_more_is_held_than_is_kept(monkeypatch: pytest.Monkey
     table[30_000:30_000] = [route(n, gateway=False) for n in range(3)]
     sock = Router(table)
     monkeypatch.setattr(kernel, "open_dump_socket", lambda: sock)
-    host = Host(*[lambda _: None] * 5)
+    host = Host(IDLE)
     host.ways[2, 2], whole = WayOut("ens3", 2), WayOut("ens3", 2)
     host.dirty[2, 2] = 0.0
     it = Survey(host, lambda _: None)
@@ -231,7 +233,7 @@ def test_routes_that_could_not_be_read_are_not_gone(monkeypatch: pytest.MonkeyPa
             raise answer
         return answer
 
-    host = Host(*[lambda _: None] * 5)
+    host = Host(IDLE)
     host.load(Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), "a"),)), 1.0)
     host.stale = True
     link, address = (Message(kind, 0, 0, 0, data) for kind, data in ANSWERS.values())
@@ -288,7 +290,7 @@ def test_the_daemon_takes_nothing_for_gone_in_a_storm(monkeypatch: pytest.Monkey
     monkeypatch.setattr(time, "sleep", slept.append)
     told: list[Event] = []
     sent: list[bytes] = []
-    host = Host(sent.append, lambda _: None, told.append, lambda _: None, lambda _: None)
+    host = Host(IDLE._replace(send=sent.append, tell=told.append))
     host.load(Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), "a"),)), 1.0)
     it = Survey(host, sent.append)
     it.picture(1.0)
@@ -310,10 +312,12 @@ def test_filters_that_could_not_be_read_are_not_put_there_twice(storm: Kernel) -
     it = daemon.Daemon.__new__(daemon.Daemon)
     wanted: list[str] = []
     ran: list[str] = []
-    it._survey = Survey(Host(lambda _: None, wanted.append, *[lambda _: None] * 3), lambda _: None)
-    it._passes = cast("Passes", SimpleNamespace(want=wanted.append, mend=ran.append))
-    it._host = cast("Host", SimpleNamespace(mend=lambda *_: pytest.fail("it was taken for gone")))
-    it._mend({2})
+    it._survey = Survey(Host(IDLE._replace(want=wanted.append)), lambda _: None)
+    it._passes = cast("Passes", SimpleNamespace(want=wanted.append, mend=ran.append, running=False))
+    lost = SimpleNamespace(due=lambda _: [(2, False)])
+    fail = lambda *_: pytest.fail("it was taken for gone")  # noqa: E731
+    it._host = cast("Host", SimpleNamespace(mend=fail, losses=lost))
+    it._put_back(1.0)
     assert (wanted, ran) == (["filters could not be read"], [""])
 
 
@@ -349,12 +353,16 @@ def test_a_look_of_adopt_is_taken_again(storm: Kernel, monkeypatch: pytest.Monke
         links.read_patiently()
 
 
-def test_check_says_which_filters_it_could_not_see(storm: Kernel) -> None:
+def test_check_says_which_filters_it_could_not_see(
+    storm: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looking = evidence._Looking.__new__(evidence._Looking)
     looking.unseen = []
     link = interfaces.link(LINK)
-    looking.sources = cast("Sources", SimpleNamespace(host=links.Host({"ens3": link}, ())))
-    dummy = SimpleNamespace(wire=SimpleNamespace(wanted=2), uplinks=("ens3",))
+    host = links.Host({"ens3": link}, ())
+    looking.sources = cast("Sources", SimpleNamespace(host=host, new=frozenset()))
+    dummy = SimpleNamespace(name="kd0", wire=SimpleNamespace(wanted=2), uplinks=("ens3",))
+    monkeypatch.setattr(bpf, "programs", lambda *_: ())
     looking.seen = cast("Observation", SimpleNamespace(dummies=(dummy,)))
     assert list(looking.fronts()) == []
     assert [one.what for one in looking.unseen] == ["the filters of ens3"]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from idle import IDLE
 
 from keepalived_dummy import fronts, interfaces, netlink, probe, routes
 from keepalived_dummy.host import Host
@@ -70,7 +71,7 @@ def mutated(seeds: list[bytes], draw: random.Random) -> bytes:
 
 def daemon() -> Host:
     """One that looks after the links of the captures."""
-    host = Host(*[lambda _: None] * 5)
+    host = Host(IDLE)
     dummies = (Dummy("keepalived0", 1500, b"\2" * 6, True, True, ("ens3",), "keepalived-dummy:a"),)
     filters = (Filter(INDEX, "ingress", b"kdmy" + bytes(12), "filter add dev ens3"),)
     host.load(Plan(dummies, filters=filters), 1.0)
@@ -95,7 +96,7 @@ def hear(message: Message) -> None:
     if message.type in (24, 25):
         HOST.route(message, 7, 2.0)
     elif message.type >= 36:
-        HOST.tc(message, False)
+        HOST.tc(message, False, 1.0)
     else:
         HOST.message(message, 2.0)
         links = [message] if message.type == interfaces.RTM_NEWLINK else []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from idle import IDLE
 
 from keepalived_dummy import interfaces, kernel, links, live, netlink, service
 from keepalived_dummy.host import Host
@@ -183,7 +184,7 @@ def test_an_address_of_another_family_is_none_to_any_reader(
     assert live.Live(Path("/"), print, Service(7, True)).picture(False).places == frozenset()
     assert all(one.addresses == () for one in live.facts(there).values())
     name = interfaces.link(link.body).name
-    host = Host(*[lambda _: None] * 5)
+    host = Host(IDLE)
     host.load(Plan((Dummy(name, 0, b"", True, True, ("ens3",), "a"),)), 1.0)
     host.picture([link], [message], 1.0)
     for kind in (interfaces.RTM_NEWADDR, interfaces.RTM_DELADDR):

@@ -12,7 +12,7 @@ from pathlib import Path
 from keepalived_dummy import config, foreign, units
 
 TREE = Path(__file__).resolve().parents[3]
-TIMER = "keepalived-dummy-metrics.timer"
+TIMERS = ("keepalived-dummy-metrics.timer", "keepalived-dummy-tcx.timer")
 
 
 def postrm(root: Path, action: str) -> None:
@@ -32,11 +32,12 @@ def test_a_timer_that_runs_goes_on_after_an_upgrade_and_ends_with_a_removal(tmp_
     shutil.copytree(TREE / "lib/systemd", tmp_path / "debian/keepalived-dummy/usr/lib/systemd")
     for command in ("make -s -f debian/rules override_dh_installsystemd", "dh_installdeb"):
         subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
-    done = {
-        path.name: re.findall(rf"deb-systemd-invoke (\S+) .*\b{TIMER}", joined(path))
-        for path in (tmp_path / "debian/keepalived-dummy/DEBIAN").iterdir()
-    }
-    assert done == {"postinst": ["try-restart"], "prerm": ["stop"], "postrm": []}
+    for timer in TIMERS:
+        done = {
+            path.name: re.findall(rf"deb-systemd-invoke (\S+) .*\b{timer}", joined(path))
+            for path in (tmp_path / "debian/keepalived-dummy/DEBIAN").iterdir()
+        }
+        assert done == {"postinst": ["try-restart"], "prerm": ["stop"], "postrm": []}, timer
 
 
 def joined(path: Path) -> str:

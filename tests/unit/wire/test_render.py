@@ -7,11 +7,12 @@ A missing out.tc is written, and the test fails once, so that the author reads a
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from keepalived_dummy.wire import MARK, PREF, End, Joint, Wire, render
+from keepalived_dummy.wire import MARK, PREF, End, Filter, Joint, Wire, render
 
 CASES = sorted(path for path in (Path(__file__).parents[2] / "wire").iterdir() if path.is_dir())
 
@@ -51,6 +52,60 @@ def test_filters_are_the_lines_of_the_script(case: Path) -> None:
         assert len(item.cookie) == 16
         assert PREF <= item.pref < PREF + 64
         assert "skip_hw" in item.line
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_kernel_refuses_a_filter_that_is_there_already(case: Path) -> None:
+    """By its handle: whoever adds it a second time, at the same moment too, adds nothing."""
+    made = wire(case)
+    handles = [re.search(r" handle ::([0-9a-f]+) u32 ", item.line) for item in made.filters]
+    assert all(handles)
+    there = {
+        (item.index, item.direction, item.pref, item.protocol, found and found[1])
+        for item, found in zip(made.filters, handles, strict=True)
+    }
+    assert len(there) == len(made.filters)
+    assert all(found and 0 < int(found[1], 16) < 0x800 for found in handles), (
+        "the kernel's begin there"
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_preference_of_an_interface_has_one_hook_and_one_protocol(case: Path) -> None:
+    """The kernel lists u32 filters of both hooks of a clsact together where their preference is the same."""
+    at: dict[tuple[int, int], set[tuple[str, str]]] = {}
+    for item in wire(case).filters:
+        at.setdefault((item.index, item.pref), set()).add((item.direction, item.protocol))
+    assert all(len(kinds) == 1 for kinds in at.values()), at
+
+
+def selector(item: Filter) -> str:
+    """What a filter matches."""
+    return item.line.partition(" u32 skip_hw ")[2].partition(" action ")[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_priority_tag_changes_nothing(case: Path) -> None:
+    """Each ingress filter is there for `protocol 802.1Q` too, where the tag has no protocol to go by but the packet's."""
+    made = [item for item in wire(case).filters if item.direction == "ingress"]
+    plain = {
+        (item.index, selector(item), item.line.partition(" action ")[2].partition(" cookie ")[0])
+        for item in made
+        if item.protocol != "802.1Q"
+    }
+    version = {"match u8 0x60 0xf0 at 0 ": "", "match u32 0x00010800 0xffffffff at 0 ": ""}
+    tagged = set()
+    for item in made:
+        if item.protocol == "802.1Q":
+            words = selector(item)
+            for more, less in version.items():
+                words = words.replace(more, less)
+            action = item.line.partition(" action ")[2].partition(" cookie ")[0]
+            tagged.add((item.index, words, action))
+            assert words != selector(item) or "0xffffffff at 24" in words, (
+                "another protocol's packet"
+            )
+    assert tagged == plain
 
 
 def test_nobody_elses_filter_on_the_uplink_is_hidden() -> None:
@@ -93,6 +148,12 @@ def test_filters_name_the_modules_they_take() -> None:
         for item in wire(CASES[0]).filters
         if item.direction == "egress"
     }
-    assert needed[0] == ("cls_matchall", "act_pedit", "act_mirred")
+    assert needed[0] == ("cls_u32", "act_pedit", "act_mirred")
     assert needed[1] == ("cls_u32", "act_pedit", "act_csum", "act_mirred")
     assert needed[3] == ("cls_u32", "act_gact")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_one_classifier_does_it_all(case: Path) -> None:
+    """The kernels of Raspberry Pi OS have u32, but neither matchall nor flower."""
+    assert {item.modules[0] for item in wire(case).filters} == {"cls_u32"}
