@@ -261,7 +261,9 @@ class WayOut:
             kept = self._networks_of_sources()
             return self._narrow(kept) if kept else self._end(now, forget=True)
         if not self._is_needed:
-            self._say("way-out-closes", "no VIP is held and no source is pinned, the way out closes")
+            self._say(
+                "way-out-closes", "no VIP is held and no source is pinned, the way out closes"
+            )
             return self._end(now)
         self._warned = True
         alone = _ALONE.format(name=self.uplink, family=self._family, n=self.placed)
