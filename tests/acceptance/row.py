@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cells
 import events
 import guest
 import matrix
@@ -22,7 +23,6 @@ from pings import Pinger
 from testbed import (
     LAN,
     PEER,
-    UPLINK,
     VIP4,
     VIP6,
     Testbed,
@@ -88,7 +88,7 @@ class Row:
             }
             if self._served:
                 cell |= self._through(change)
-                if change.spoils or self._state() != self._start:
+                if change.spoils or cell["error"] or self._state() != self._start:
                     self.down()
         except ERRORS as error:
             cell["error"] = str(error)
@@ -188,11 +188,15 @@ def held_on(mine: Sequence[Span], start: float, end: float) -> float | None:
 
 
 def left(own: set[str], agent: bool) -> list[str]:
-    """What nobody wants any more: addresses of the uplink beside its own, and VIPs that no keepalived holds."""
-    found = sorted(own_addresses() - own)
+    """What nobody wants any more.
+
+    Addresses of the uplink beside its own, VIPs that no keepalived holds, and routes that this package put back and that
+    networkd has again.
+    """
+    there = own_addresses()
+    found = sorted(there - own)
     if not agent and not _keepalived_is_active():
         found += [f"{vip} on {device}" for vip in VIPS.values() for device in devices_of(vip)]
-    found += [
-        " ".join(line.split()) for line in run(f"ip route show dev {UPLINK} proto 75").splitlines()
-    ]
+    if any("." in address for address in there):
+        found += [f"route {' '.join(line.split())}" for line in cells.ours().splitlines()]
     return found

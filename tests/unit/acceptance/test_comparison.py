@@ -330,7 +330,13 @@ class Bed:
 def host(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """It holds what `held` says, its uplink has what `own` says, and `said` are the steps it was told."""
     vips = row.VIPS.values()
-    told: dict[str, Any] = {"held": set(vips), "own": {"192.0.2.1"}, "said": [], "active": True}
+    told: dict[str, Any] = {
+        "held": set(vips),
+        "own": {"192.0.2.1"},
+        "said": [],
+        "active": True,
+        "routes": [],
+    }
 
     class Client:
         def __init__(self, where: str, target: str) -> None:
@@ -371,6 +377,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for name, double in doubles.items():
         monkeypatch.setattr(row, name, double)
     monkeypatch.setattr(row.matrix, "window", window)
+    monkeypatch.setattr(row.cells, "ours", lambda: "".join(told["routes"]))
     monkeypatch.setattr(row.time, "sleep", lambda seconds: None)
     return told
 
@@ -422,6 +429,11 @@ def test_what_stays_behind(host: dict[str, Any], tmp_path: Path) -> None:
     add = change(lambda stage: host["own"].add("198.51.100.9"))
     assert row_of(tmp_path).cell(add)["left"] == ["198.51.100.9"]
     host["own"] = {"192.0.2.1"}
+    host["routes"].append("default dev ens3  proto 75\n")
+    assert row_of(tmp_path).cell(change())["left"] == ["route default dev ens3 proto 75"]
+    gone = change(lambda stage: host["own"].clear())
+    assert row_of(tmp_path).cell(gone)["left"] == []  # nothing else leads to the client
+    host["own"], host["routes"] = {"192.0.2.1"}, []
     found = row_of(tmp_path).cell(change(lambda stage: host.update(active=False)))
     assert found["left"] == [f"{vip} on ens3" for vip in row.VIPS.values()]
     assert not found["back"]
