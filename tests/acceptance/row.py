@@ -23,6 +23,7 @@ from pings import Pinger
 from testbed import (
     LAN,
     PEER,
+    UPLINK,
     VIP4,
     VIP6,
     Testbed,
@@ -38,6 +39,7 @@ AGENT = Path("/job/resource-agents")
 ERRORS = (RuntimeError, ValueError, OSError, subprocess.SubprocessError)
 # Seconds for a VIP that is gone to be back: a cluster looks every 10 s; keepalived needs three adverts and a little.
 BACK = 15.0
+ROUTES = 12.0  # seconds for routes that were put back to go, ten after the address is back (GRACE in wayout.py)
 
 
 def all_within(seconds: float, test: Callable[[str], bool], vips: Sequence[str]) -> bool:
@@ -198,5 +200,6 @@ def left(own: set[str], agent: bool) -> list[str]:
     if not agent and not _keepalived_is_active():
         found += [f"{vip} on {device}" for vip in VIPS.values() for device in devices_of(vip)]
     if any("." in address for address in there):
+        all_within(ROUTES, lambda _: not cells.ours(), [UPLINK])
         found += [f"route {' '.join(line.split())}" for line in cells.ours().splitlines()]
     return found

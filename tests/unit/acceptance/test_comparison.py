@@ -365,6 +365,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "Pinger": Client,
         "Holders": Holders,
         "BACK": 0.2,
+        "ROUTES": 0.2,
         "run": lambda text, check=True: "",
         "holds": lambda vip: vip in told["held"],
         "reachable": lambda vip: vip in told["held"],
