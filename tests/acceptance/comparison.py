@@ -35,6 +35,7 @@ from testbed import Testbed
 from verdicts import SINGLE
 
 USUAL = ("netplan apply", "networkd restarted", "networkctl reconfigure")
+SHOWN = 0.1  # seconds with two holders: a few hundredths are how keepalived hands over
 MORE = os.EX_TEMPFAIL  # the exit status where cells are still to be run
 Key = tuple[str, str, str]  # uplink, form, event
 
@@ -128,8 +129,10 @@ def text(one: Cell) -> str:
     pings = ["all" if gone == whole > 0 else f"{gone} of {whole}" for gone, whole in counts]
     parts = [", ".join(pings), "/".join(one["host"]) or "none"]
     parts[1] += f", other node {'/'.join(one['peer'])}" if one["peer"] else ""
-    if two := max(one.get("two holders", {"": 0}).values()):
+    if (two := _longest(one, "two holders")) >= SHOWN:
         parts.append(f"two holders for {two:.1f} s")
+    if (until := _longest(one, "held on")) >= 1:
+        parts.append(f"given up after {until:.1f} s")
     if one.get("left"):
         parts.append(f"left behind: {', '.join(one['left'])}")
     if one["held"] is not None and one["held"] != list(VIPS):
@@ -141,6 +144,11 @@ def text(one: Cell) -> str:
     if one["error"]:
         parts.append(f"failed: {' '.join(one['error'].split())[:80]}")
     return "; ".join(parts)
+
+
+def _longest(one: Cell, what: str) -> float:
+    """The seconds of the family that has more of them."""
+    return max((seconds or 0.0 for seconds in one.get(what, {}).values()), default=0.0)
 
 
 def table(result: dict[str, Any]) -> Iterator[str]:

@@ -177,6 +177,11 @@ def test_what_is_wrong(cells: list[dict[str, Any]], said: list[str]) -> None:
             "0 of 500, 0 of 500; none; two holders for 2.3 s",
         ),
         (
+            cell("vmac")
+            | {"two holders": {"IPv4": 0.04, "IPv6": 0}, "held on": {"IPv4": 2.5, "IPv6": None}},
+            "0 of 500, 0 of 500; none; given up after 2.5 s",
+        ),
+        (
             cell("vmac", left=["192.0.2.1"], held=["IPv4"]),
             "0 of 500, 0 of 500; none; left behind: 192.0.2.1; held at the end: IPv4",
         ),
