@@ -17,7 +17,7 @@ import matrix
 from changes import Change, Stage
 from forms import Form, put_up, take_down
 from guest import run, say, wait_for
-from holders import Holders, Span, shared
+from spans import HolderTrace, Span, shared
 from ocf import Agent
 from pings import Pinger
 from testbed import (
@@ -134,7 +134,7 @@ class Row:
         def happen() -> None:
             wanted.append(change.run(self._stage))
 
-        watch = Holders(bed.work, VIPS.values())
+        watch = HolderTrace(bed.work, VIPS.values())
         clients = {family: Pinger(LAN, vip) for family, vip in VIPS.items()}
         time.sleep(0.5)
         try:

@@ -42,7 +42,7 @@ def shared(one: list[Span], other: list[Span]) -> float:
     return sum(max(0.0, min(a[1], b[1]) - max(a[0], b[0])) for a in one for b in other)
 
 
-class Holders:
+class HolderTrace:
     """Both nodes watched, from now until `stop`."""
 
     def __init__(self, work: Path, vips: Iterable[str]) -> None:

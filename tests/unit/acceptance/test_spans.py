@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "acceptance"))
-holders: Any = importlib.import_module("holders")
+spans: Any = importlib.import_module("spans")
 
 START = datetime(2026, 11, 29, 13, 36, 0).timestamp()
 VIP = "192.0.2.10"
@@ -41,13 +41,13 @@ def line(seconds: float, device: str, deleted: bool = False, vip: str = VIP) -> 
     ],
 )
 def test_spans(there: list[str], lines: list[str], found: list[tuple[float, float]]) -> None:
-    made = holders.spans("\n".join(lines), VIP, there, START, START + 60)
+    made = spans.spans("\n".join(lines), VIP, there, START, START + 60)
     assert [(a - START, b - START) for a, b in made] == pytest.approx(found)
 
 
 def test_an_ipv6_vip() -> None:
     text = line(5, "keepalived0", vip="2001:db8::10").replace("inet ", "inet6 ")
-    assert holders.spans(text, "2001:db8::10", [], START, START + 9) == [(START + 5, START + 9)]
+    assert spans.spans(text, "2001:db8::10", [], START, START + 9) == [(START + 5, START + 9)]
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_an_ipv6_vip() -> None:
     ],
 )
 def test_shared(one: Any, other: Any, seconds: float) -> None:
-    assert holders.shared(one, other) == seconds
+    assert spans.shared(one, other) == seconds
