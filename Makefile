@@ -78,7 +78,7 @@ lint: $(VENV)/ready-$(RUFF)-$(MYPY) ## ruff, mypy --strict, shellcheck
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy keepalived_dummy
 	@$(VENV)/bin/mypy tests/unit tests/bench
-	@$(VENV)/bin/mypy tests/guest/run tests/packaging/picture.py
+	@MYPYPATH=tests/guest $(VENV)/bin/mypy tests/guest/run tests/packaging/picture.py
 	@$(VENV)/bin/mypy docs/man/generate.py
 	@MYPYPATH=tests/fleet:debian/tests $(VENV)/bin/mypy tests/fleet
 	@MYPYPATH=tests/acceptance $(VENV)/bin/mypy tests/demo

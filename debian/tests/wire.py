@@ -19,6 +19,7 @@ import wire_lan
 import wire_mutate
 import wire_nd
 import wire_place
+import wire_starts
 import wire_uplinks
 
 MODULES = (
@@ -29,6 +30,7 @@ MODULES = (
     wire_events,
     wire_groups,
     wire_heal,
+    wire_starts,
 )  # importing them has registered their checks
 
 

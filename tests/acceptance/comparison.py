@@ -2,217 +2,181 @@
 # SPDX-License-Identifier: MIT
 """Every known way to hold a VIP on a host of networkd, through the same events.
 
-usage: comparison.py --results FOLDER [--form NAME]... [--uplink dhcp|static]... [--event NAME]...
+usage: comparison.py --results FOLDER [--suite NAME] [--form NAME]... [--uplink dhcp|static]... [--event NAME]...
+                     [--resume] [--seconds SECONDS]
                                          in a guest, as root, without the package
-       comparison.py --table JSON...     anywhere: the table of results, as Markdown
+       comparison.py --list              anywhere: the cells that were asked for, one a line
+       comparison.py --table JSON...     anywhere: the tables of results, as Markdown
 
-A client pings both VIPs at 100/s from before the first event to after the last, and a second VRRP node waits on the
-LAN. A form that fails says so in its row, and the next goes on. FOLDER gets comparison.json, anew after each form.
+A cell is one form through one event on one kind of uplink: a client pings both VIPs at 100/s, a second VRRP node waits
+on the LAN, and it is seen who holds the VIPs and what stays behind on the uplink. FOLDER gets comparison.json anew after
+each cell. With --resume the cells that are there stay as they are and are not run again; without, those that were asked
+for are run again. After --seconds no further cell begins, and the exit status is 75 where some are still to be run.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import events
+import changes
 import guest
-import matrix
-from forms import FORMS, PACKAGE, Form, put_up, take_down
-from guest import run, say, wait_for
-from ocf import Agent
-from pings import Pinger
-from testbed import LAN, VIP4, VIP6, Testbed, devices_of, holds, reachable
+from changes import CHANGES, Change
+from forms import FORMS, PACKAGE, Form
+from guest import say
+from row import AGENT, VIPS, Cell, Row
+from testbed import Testbed
 from verdicts import SINGLE
 
-VIPS = {"IPv4": VIP4, "IPv6": VIP6}
-EVENTS = {
-    "netplan apply": events.Event(
-        "netplan apply", lambda: say(run("netplan apply") or "  applied")
-    ),
-    **{event.name: event for event in events.EVENTS if event.name in events.SHORT[1:]},
-}
 USUAL = ("netplan apply", "networkd restarted", "networkctl reconfigure")
-AGENT = Path("/job/resource-agents")
-ERRORS = (RuntimeError, ValueError, OSError, subprocess.SubprocessError)
-# Seconds for a VIP that is gone to be back: a cluster looks every 10 s; keepalived needs three adverts and a little.
-BACK = 15.0
+SHOWN = 0.1  # seconds with two holders: a few hundredths are how keepalived hands over
+MORE = os.EX_TEMPFAIL  # the exit status where cells are still to be run
+Key = tuple[str, str, str]  # uplink, form, event
 
 
-# Measure
+# Choose
 
 
-def all_within(seconds: float, test: Callable[[str], bool], vips: Sequence[str]) -> bool:
-    """Whether the test is true of all these VIPs within so many seconds."""
-    try:
-        wait_for("", lambda: all(test(vip) for vip in vips), seconds, 0.2)
-    except RuntimeError:
-        return False
-    return True
-
-
-def served(form: Form) -> list[str]:
-    """The families whose VIP the client reaches, once there has been time for it."""
-    all_within(30, holds, list(VIPS.values()))
+def wanted_cells(args: argparse.Namespace) -> list[tuple[Form, str, Change]]:
+    """The cells that were asked for, those of a form on one kind of uplink one after another."""
+    names = args.event or [change.name for change in CHANGES]
     return [
-        family
-        for family, vip in VIPS.items()
-        if holds(vip) and all_within(8 if form.dummy else 20, reachable, [vip])
+        (form, how, change)
+        for form in FORMS
+        if form.name in (args.form or [form.name])
+        for how in args.uplink or changes.BOTH
+        for change in CHANGES
+        if change.name in names and how in change.uplinks and not (form.agent and change.vrrp)
     ]
 
 
-def one_event(bed: Testbed, form: Form, event: events.Event) -> tuple[matrix.Window, bool]:
-    """An event, and whether the VIPs came back by themselves; where not, keepalived is started anew for the next."""
-    there = [vip for vip in VIPS.values() if holds(vip)]
-    window = matrix.window(bed, event)
-    back = all_within(BACK, holds, there)
-    window = dataclasses.replace(window, end=time.time())
-    if not back and not form.agent:
-        run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
-        all_within(BACK, holds, there)
-    states = f"host {'/'.join(window.host) or '-'}, peer {'/'.join(window.peer) or '-'}"
-    say(f"  {event.name}: {window.done - window.start:.1f} s, {states}, back {back} {window.error}")
-    return window, back
+def key(cell: Cell) -> Key:
+    """What a cell is of."""
+    return cell["uplink"], cell["form"], cell["event"]
 
 
-def through(bed: Testbed, form: Form, chosen: Sequence[events.Event]) -> list[dict[str, Any]]:
-    """All events, with a client of each family pinging meanwhile; what each did."""
-    clients = {family: Pinger(LAN, vip) for family, vip in VIPS.items()}
-    time.sleep(0.5)
-    windows = []
-    try:
-        for event in chosen:
-            windows.append(one_event(bed, form, event))
-    finally:
-        seen = {family: client.stop() for family, client in clients.items()}
-    return [
-        {
-            "event": one.name,
-            "host": one.host,
-            "peer": one.peer,
-            "keepalived restarted": one.restarted,
-            "back": back,
-            "error": one.error,
-            **{family: matrix.account(pings, one) for family, pings in seen.items()},
-        }
-        for one, back in windows
-    ]
-
-
-def measure(bed: Testbed, form: Form, how: str, chosen: Sequence[events.Event]) -> dict[str, Any]:
-    """The row of one form on one kind of uplink."""
-    say(f"{how}: {form.title}")
-    row: dict[str, Any] = {"form": form.name, "title": form.title, "uplink": how}
-    row |= {"served": [], "on": [], "events": [], "held": [], "recovered": None, "error": ""}
-    agent = None
-    try:
-        put_up(bed, form, how)
-        if form.agent:
-            agent = Agent(AGENT, bed.work / "IPaddr2.log")
-            agent.up()
-        row["served"] = served(form)
-        row["on"] = [", ".join(devices_of(vip)) for vip in VIPS.values()]
-        if not form.agent:
-            bed.peer_up()
-        time.sleep(2)
-        if row["served"]:
-            row["events"] = through(bed, form, chosen)
-        row["held"] = [family for family, vip in VIPS.items() if holds(vip)]
-        row["recovered"] = agent.recovered if agent else None
-    except ERRORS as error:
-        row["error"] = str(error)
-        say(f"  {error}\n{run('ip address; ip route; networkctl list', check=False)}")
-    for entry in row["events"]:
-        say(f"  {entry['event']}: {entry['IPv4']} {entry['IPv6']}")
-    try:
-        if agent:
-            agent.down()
-        take_down(bed, form)
-    except ERRORS as error:
-        row["error"] = f"{row['error']} taking it down: {error}".strip()
-    return row
+def merged(cells: Sequence[Cell], new: Cell) -> list[Cell]:
+    """The cells with this one in the place of an older one of its kind, all in the order of forms and events."""
+    forms = [form.name for form in FORMS]
+    names = [change.name for change in CHANGES]
+    found = {key(cell): cell for cell in [*cells, new]}
+    order = {
+        k: (changes.BOTH.index(k[0]), forms.index(k[1]), names.index(k[2]))
+        for k in found
+        if k[1] in forms and k[2] in names
+    }
+    return [found[k] for k in sorted(order, key=order.__getitem__)]
 
 
 # Judge
 
 
-def moved(row: dict[str, Any]) -> bool:
+def moved(cell: Cell) -> bool:
     """Whether either node changed its state."""
-    return any(e["host"] or e["peer"] or e["keepalived restarted"] for e in row["events"])
+    return bool(cell["host"] or cell["peer"] or cell["keepalived restarted"])
 
 
-def lost(row: dict[str, Any]) -> int:
+def lost(cell: Cell) -> int:
     """Pings lost of both families."""
-    return sum(e[family]["lost"] for e in row["events"] for family in VIPS)
+    return sum(cell[family]["lost"] for family in VIPS if family in cell)
 
 
-def sent(row: dict[str, Any]) -> int:
-    return sum(e[family]["sent"] for e in row["events"] for family in VIPS)
+def sent(cell: Cell) -> int:
+    return sum(cell[family]["sent"] for family in VIPS if family in cell)
 
 
-def wrong(rows: Sequence[dict[str, Any]]) -> list[str]:
+def wrong(cells: Sequence[Cell]) -> list[str]:
     """What is wrong; empty where all is as it should be."""
     found = []
-    for row in rows:
-        where = f"{row['title']}, {row['uplink']}"
-        found += [f"{where}: {row['error']}"] if row["error"] else []
-        found += [f"{where}: {e['event']}: {e['error']}" for e in row["events"] if e["error"]]
-        if row["form"] == "package":
-            if row["served"] != list(VIPS) or row["held"] != list(VIPS):
-                found.append(f"{where}: served {row['served']}, held at the end {row['held']}")
-            if moved(row):
+    quiet = {change.name for change in CHANGES if change.quiet}
+    for one in cells:
+        where = f"{one['title']}, {one['uplink']}, {one['event']}"
+        found += [f"{where}: {one['error']}"] if one["error"] else []
+        if one["form"] == "package" and not one["error"]:
+            if one["served"] != list(VIPS) or not one["back"]:
+                held = f"held at the end {one['held']}"
+                found.append(f"{where}: served {one['served']}, {held}, back {one['back']}")
+            if one["event"] in quiet and moved(one):
                 found.append(f"{where}: the nodes changed their states")
-            if lost(row) > sent(row) * SINGLE:
-                found.append(f"{where}: {lost(row)} of {sent(row)} pings lost")
-        if row["form"] == "keepalived" and not row["error"] and not moved(row) and not lost(row):
-            found.append(f"{where}: nothing failed, so the other rows prove nothing")
+            if one["event"] in quiet and lost(one) > max(1, sent(one) * SINGLE):
+                found.append(f"{where}: {lost(one)} of {sent(one)} pings lost")
+    plain = [one for one in cells if one["form"] == "keepalived" and one["event"] in USUAL]
+    for how in dict.fromkeys(one["uplink"] for one in plain):
+        mine = [one for one in plain if one["uplink"] == how]
+        if not any(one["error"] or moved(one) or lost(one) for one in mine):
+            found.append(
+                f"{how}: nothing failed with keepalived alone: the other forms prove nothing"
+            )
     return found
 
 
 # Show
 
 
-def cell(entry: dict[str, Any]) -> str:
-    """Pings lost of both families, transitions of both nodes, and a VIP that had to be set again by hand."""
-    counts = [(entry[family]["lost"], entry[family]["sent"]) for family in VIPS]
-    parts = ["all" if gone == whole > 0 else f"{gone} of {whole}" for gone, whole in counts]
-    text = f"{', '.join(parts)}; {'/'.join(entry['host']) or 'none'}"
-    text += f", other node {'/'.join(entry['peer'])}" if entry["peer"] else ""
-    return text + ("" if entry["back"] else "; **not back by itself**")
+def text(one: Cell) -> str:
+    """Pings lost of both families, transitions of both nodes, and what else there is to say."""
+    if one["error"] and "IPv4" not in one:
+        return f"not measured: {' '.join(one['error'].split())[:80]}"
+    if not one["served"]:
+        return "not served, before any event"
+    counts = [(one[family]["lost"], one[family]["sent"]) for family in VIPS]
+    pings = ["all" if gone == whole > 0 else f"{gone} of {whole}" for gone, whole in counts]
+    parts = [", ".join(pings), "/".join(one["host"]) or "none"]
+    parts[1] += f", other node {'/'.join(one['peer'])}" if one["peer"] else ""
+    if (two := _longest(one, "two holders")) >= SHOWN:
+        parts.append(f"two holders for {two:.1f} s")
+    if (until := _longest(one, "held on")) >= 1:
+        parts.append(f"given up after {until:.1f} s")
+    if one.get("left"):
+        parts.append(f"left behind: {', '.join(one['left'])}")
+    if one["held"] is not None and one["held"] != list(VIPS):
+        parts.append(f"held at the end: {', '.join(one['held']) or 'none'}")
+    if one["recovered"]:
+        parts.append(f"VIPs set again {one['recovered']} times")
+    if not one["back"]:
+        parts.append("**not back by itself**")
+    if one["error"]:
+        parts.append(f"failed: {' '.join(one['error'].split())[:80]}")
+    return "; ".join(parts)
 
 
-def line(row: dict[str, Any], names: Sequence[str]) -> str:
-    """A form's line of the table, under these events."""
-    found = {entry["event"]: cell(entry) for entry in row["events"]}
-    why = "not served, before any event"
-    if row["error"]:
-        why = f"not measured: {' '.join(row['error'].split())[:80]}"
-    title: str = row["title"]
-    if row["recovered"] is not None:
-        title += f" (VIPs set again {row['recovered']} times)"
-    held = "both" if row["held"] == list(VIPS) else ", ".join(row["held"]) or "none"
-    devices = ", ".join(dict.fromkeys(name or "none" for name in row["on"]))
-    return f"| {' | '.join([title, devices, *(found.get(name, why) for name in names), held])} |"
+def _longest(one: Cell, what: str) -> float:
+    """The seconds of the family that has more of them."""
+    return max((seconds or 0.0 for seconds in one.get(what, {}).values()), default=0.0)
 
 
 def table(result: dict[str, Any]) -> Iterator[str]:
-    """The table of one run: forms down, events across, a block for each kind of uplink."""
-    rows: list[dict[str, Any]] = result["rows"]
-    for how in dict.fromkeys(row["uplink"] for row in rows):
-        mine = [row for row in rows if row["uplink"] == how]
-        names = list(dict.fromkeys(entry["event"] for row in mine for entry in row["events"]))
-        yield f"| {' | '.join([f'uplink {how}', 'VIPs on', *names, 'held at the end'])} |"
-        yield "|" + "---|" * (len(names) + 3)
-        yield from (line(row, names) for row in mine)
-        yield ""
+    """The tables of one suite: forms down, events across, one for each kind of uplink and group of events."""
+    cells: list[Cell] = result["cells"]
+    groups = dict.fromkeys(change.group for change in CHANGES)
+    for how in dict.fromkeys(one["uplink"] for one in cells):
+        for group in groups:
+            names = [change.name for change in CHANGES if change.group == group]
+            mine = [one for one in cells if one["uplink"] == how and one["event"] in names]
+            there = [name for name in names if any(one["event"] == name for one in mine)]
+            if there:
+                yield f"| {' | '.join([f'uplink {how}', 'VIPs on', *there])} |"
+                yield "|" + "---|" * (len(there) + 2)
+                for form in dict.fromkeys(one["form"] for one in mine):
+                    yield line([one for one in mine if one["form"] == form], there)
+                yield ""
+
+
+def line(cells: Sequence[Cell], names: Sequence[str]) -> str:
+    """A form's line of a table, under these events; a cell that is still to be run is empty."""
+    found = {one["event"]: text(one) for one in cells}
+    on = dict.fromkeys(name or "none" for one in cells for name in one["on"])
+    words = [cells[0]["title"], ", ".join(on) or "none", *(found.get(name, "") for name in names)]
+    return f"| {' | '.join(words)} |"
+
+
+# Run
 
 
 def parse() -> argparse.Namespace:
@@ -220,30 +184,67 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--results", type=Path, default=Path("/tmp/acceptance"))
+    parser.add_argument("--suite", default="")
     parser.add_argument("--form", action="append", choices=[form.name for form in FORMS])
-    parser.add_argument("--uplink", action="append", choices=["dhcp", "static"])
-    parser.add_argument("--event", action="append", choices=list(EVENTS))
+    parser.add_argument("--uplink", action="append", choices=changes.BOTH)
+    names = [change.name for change in CHANGES]
+    parser.add_argument("--event", action="append", choices=names, metavar="NAME")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--list", action="store_true")
     parser.add_argument("--table", type=Path, nargs="+", metavar="JSON")
     return parser.parse_args()
 
 
-def run_all(args: argparse.Namespace) -> dict[str, Any]:
-    """Every form asked for, saved one by one."""
+def load(path: Path, suite: str) -> dict[str, Any]:
+    """The results so far; ValueError where they are another suite's."""
+    new: dict[str, Any] = {"date": guest.now(), "suite": suite, "cells": [], "wrong": []}
+    if not path.exists():
+        return new
+    found: dict[str, Any] = json.loads(path.read_text())
+    if found["suite"] != suite:
+        raise ValueError(f"{path} is of {found['suite']}, not of {suite}")
+    return found
+
+
+def pending(
+    chosen: Sequence[tuple[Form, str, Change]], cells: Sequence[Cell], resume: bool
+) -> list[tuple[Form, str, Change]]:
+    """What is still to be run: all that was chosen, or what of it is not there."""
+    there = {key(cell) for cell in cells} if resume else set()
+    return [one for one in chosen if (one[1], one[0].name, one[2].name) not in there]
+
+
+def run_all(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
+    """Every cell that is to be run, saved one by one; and whether all were."""
     if PACKAGE.exists():
         raise RuntimeError("the package is installed: the other forms would be measured with it")
+    path = args.results / "comparison.json"
+    result = load(path, args.suite)
+    agent = AGENT / "version"
+    result["agent"] = agent.read_text().strip() if agent.exists() else result.get("agent", "")
     bed = Testbed(args.results)
     (args.results / "peer.log").touch()
-    chosen = [EVENTS[name] for name in args.event or USUAL]
-    agent = AGENT / "version"
-    result: dict[str, Any] = {"date": guest.now(), "rows": [], "wrong": []}
-    result["agent"] = agent.read_text().strip() if agent.exists() else ""
-    for form in FORMS:
-        for how in args.uplink or ["dhcp"]:
-            if form.name in (args.form or [form.name]):
-                result["rows"].append(measure(bed, form, how, chosen))
-                result["wrong"] = wrong(result["rows"])
-                guest.save(args.results / "comparison.json", result)
-    return result
+    todo = pending(wanted_cells(args), result["cells"], args.resume)
+    end = time.monotonic() + args.seconds
+    row: Row | None = None
+    where: tuple[Form, str] | None = None
+    for number, (form, how, change) in enumerate(todo):
+        if time.monotonic() > end:
+            say(f"{len(todo) - number} cells are still to be run")
+            return result, False
+        if where != (form, how):
+            if row:
+                row.down()
+            row, where = Row(bed, form, how), (form, how)
+        assert row
+        cell = row.cell(change) | {"suite": args.suite}
+        result["cells"] = merged(result["cells"], cell)
+        result |= {"wrong": wrong(result["cells"]), "date": guest.now()}
+        guest.save(path, result)
+    if row:
+        row.down()
+    return result, True
 
 
 def main() -> int:
@@ -252,13 +253,17 @@ def main() -> int:
         for path in args.table:
             print("\n".join(table(json.loads(path.read_text()))))
         return 0
+    if args.list:
+        for form, how, change in wanted_cells(args):
+            print(f"{how}\t{form.name}\t{change.name}")
+        return 0
     args.results.mkdir(parents=True, exist_ok=True)
     os.environ["LC_ALL"] = "C.UTF-8"
-    result = run_all(args)
+    result, done = run_all(args)
     print("\n".join(table(result)))
-    for text in result["wrong"]:
-        say(f"WRONG: {text}")
-    return 1 if result["wrong"] else 0
+    for said in result["wrong"]:
+        say(f"WRONG: {said}")
+    return (1 if result["wrong"] else 0) if done else MORE
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import events
 from guest import run, versions, wait_for, write
-from testbed import ADDRESS4, DUMMY, UPLINK, Instance, Pieces, Testbed
+from testbed import ADDRESS4, DUMMY, PEER4, UPLINK, Instance, Pieces, Testbed
 
 _NETPLAN = Path("/etc/netplan/20-form.yaml")  # merged with the uplink's, which sorts before
 _NETWORK = Path("/etc/systemd/network")
@@ -48,19 +48,28 @@ class Form:
     dummy: str = ""
     agent: bool = False
 
-    def instance(self, interval: float) -> Instance:
+    @property
+    def advertises(self) -> str:
+        """Where its adverts come from."""
+        return _IPVLAN_ADDRESS if self.name == "ipvlan" else ADDRESS4
+
+    def instance(self, interval: float, unicast: bool = False) -> Instance:
         """The host's vrrp_instance; `interval` in seconds."""
         device = DUMMY if self.dummy else ""
         source = ADDRESS4 if self.pinned else ""
-        return Instance(UPLINK, 200, interval, device, source, lines=self.lines)
+        other = PEER4 if unicast else ""
+        return Instance(UPLINK, 200, interval, device, source, other, self.lines)
 
-    def files(self, netplan: str) -> dict[Path, str]:
-        """What it has on the host beside keepalived.conf, under this version of netplan."""
+    def files(self, netplan: str, uplink: str = UPLINK) -> dict[Path, str]:
+        """What it has on the host beside keepalived.conf, under this version of netplan.
+
+        `uplink` is the uplink's id in netplan. A drop-in of networkd is named after the file that netplan first wrote.
+        """
         made: dict[Path, str] = {}
         if self.keep:
             made[_KEEP] = f"[Network]\nKeepConfiguration={self.keep}\n"
         if self.critical:
-            made[_NETPLAN] = netplan_yaml("ethernets", UPLINK, "{critical: true}")
+            made[_NETPLAN] = netplan_yaml("ethernets", uplink, "{critical: true}")
         if self.dummy.startswith("recipe"):
             made[RECIPE] = RECIPE_TEXT
         if self.dummy == "netplan" and has_dummy_devices(netplan):
@@ -91,6 +100,12 @@ FORMS = (
         pinned=True,
     ),
     Form("critical", "VIP on the uplink, netplan's critical: true", critical=True),
+    Form(
+        "critical-pinned",
+        "VIP on the uplink, netplan's critical: true, mcast_src_ip",
+        critical=True,
+        pinned=True,
+    ),
     Form("netplan-dummy", "VIP on a dummy of netplan's dummy-devices", dummy="netplan"),
     Form("recipe", "the published recipe", dummy="recipe"),
     Form("recipe-up", "the recipe, link set up", dummy="recipe, up"),
@@ -112,11 +127,15 @@ def has_dummy_devices(netplan: str) -> bool:
     return (int(found[1]), int(found[2])) >= (0, 107)
 
 
-def put_up(bed: Testbed, form: Form, how: str) -> None:
-    """The uplink, static or by DHCP, and what the form has on the host; keepalived too, where it is the form's."""
-    netplan = versions()["netplan.io"]
-    for path, text in form.files(netplan).items():
+def write_files(form: Form, uplink: str = UPLINK) -> None:
+    """Put in place what the form has on the host beside keepalived.conf; `uplink` is the uplink's id in netplan."""
+    for path, text in form.files(versions()["netplan.io"], uplink).items():
         write(path, text, 0o600 if path == _NETPLAN else 0o644)
+
+
+def put_up(bed: Testbed, form: Form, how: str, unicast: bool = False) -> None:
+    """The uplink, static or by DHCP, and what the form has on the host; keepalived too, where it is the form's."""
+    write_files(form)
     bed.build(how)
     if form.dummy == "package" and not PACKAGE.exists():
         run(f"DEBIAN_FRONTEND=noninteractive dpkg -i {events.package()}")
@@ -125,9 +144,9 @@ def put_up(bed: Testbed, form: Form, how: str) -> None:
     if form.dummy == "recipe, up":
         run(f"ip link set {DUMMY} up")
     if form.dummy == "package":
-        bed.host_up(Pieces())
+        bed.host_up(Pieces(unicast=unicast))
     elif not form.agent:
-        bed.keepalived_up(form.instance(bed.interval))
+        bed.keepalived_up(form.instance(bed.interval, unicast))
 
 
 def macvlans() -> list[str]:

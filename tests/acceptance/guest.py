@@ -139,7 +139,9 @@ def versions() -> Mapping[str, str]:
 def save(path: Path, result: dict[str, Any]) -> None:
     """Leave a run's evidence as it is so far, so that one which is ended early has some."""
     result["versions"] = versions()
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(result, indent=1) + "\n")
+    new.rename(path)  # whole, also where the guest is killed meanwhile
 
 
 def networkd() -> int:

@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,13 @@ def keepalived_pid() -> str:
     return run("systemctl show --value -p MainPID keepalived").strip()
 
 
-def window(bed: Testbed, event: events.Event) -> Window:
-    """Let an event happen, and wait for its consequences."""
+def window(bed: Testbed, event: events.Event, over: Callable[[], None] = events.over) -> Window:
+    """Let an event happen, and wait until it is `over`, and for its consequences."""
     cursor, pid = bed.cursor(), keepalived_pid()
     start, error = time.time(), ""
     try:
         event.run()
-        events.over()
+        over()
     except RuntimeError as problem:
         error = str(problem)
     done = time.time()

@@ -195,8 +195,10 @@ def comparison(results: dict[str, Result]) -> Iterator[str]:
     yield "# Ways to hold a VIP, through the same events"
     yield ""
     yield "In each cell: the IPv4 and IPv6 pings lost, of a client at 100 pings/s on each VIP; then the states that the"
-    yield "vrrp_instance entered, and those of the second node on the LAN. IPaddr2 has no second node: it is the agent"
-    yield "alone, called every 10 s, so what it loses depends on how long before that the event was."
+    yield "vrrp_instance entered, and those of the second node on the LAN. Where there is something to say of it: the"
+    yield "seconds in which both nodes held a VIP, those until this node gave its VIPs up, and what stayed behind that nobody"
+    yield "wants any more. IPaddr2 has no second node: it is only the agent, called every 10 s, so what it loses depends on how"
+    yield "long before that the event was."
     yield ""
     for suite, result in results.items():
         yield from stack(suite, result)

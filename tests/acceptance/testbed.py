@@ -23,32 +23,33 @@ DUMMY = "keepalived0"
 LAN, PEER = "lan", "peer"
 ADDRESS4, ADDRESS6 = "192.0.2.1", "2001:db8::1"
 PEER4, PEER6 = "192.0.2.2", "2001:db8::2"
+OTHER4, OTHER6 = "192.0.2.7", "2001:db8::7"  # what the uplink is given at a change
 # The client is not the router: networkd gives a router a host route, which would serve its replies alone.
 CLIENT4 = "192.0.2.101"
 ROUTER4, ROUTER6 = "192.0.2.100", "2001:db8::100"
 VIP4, VIP6 = "192.0.2.10", "2001:db8::10"
 LEASE = 120  # seconds: dnsmasq gives no shorter one
 
-_NETPLAN = Path("/etc/netplan/10-uplink.yaml")
+NETPLAN = Path("/etc/netplan/10-uplink.yaml")
+_PULL = Path("/dev/virtio-ports/cable")  # see tests/guest/cable.py
 KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
 _CONF = Path("/etc/keepalived-dummy.d/keepalived.conf")
 _STATE = re.compile(r"\(VI_1\) Entering (\w+) STATE")
 
-_UPLINK_YAML = f"""\
-network:
-  version: 2
-  ethernets:
-    {UPLINK}:
-      %s
-      accept-ra: false
-"""
-_HOW = {
-    "static": f"addresses: [{ADDRESS4}/24, '{ADDRESS6}/64']\n"
-    f"      routes: [{{to: 0.0.0.0/0, via: {ROUTER4}}}, {{to: '::/0', via: '{ROUTER6}'}}]",
-    "dhcp": "dhcp4: true\n      dhcp-identifier: mac\n"
-    f"      addresses: ['{ADDRESS6}/64']\n"
-    f"      routes: [{{to: '::/0', via: '{ROUTER6}'}}]",
-}
+
+def uplink_yaml(
+    how: str, name: str = UPLINK, address4: str = ADDRESS4, address6: str = ADDRESS6
+) -> str:
+    """netplan's YAML of the uplink, static or by DHCP; `name` is its id there, `address4` is for a static one alone."""
+    routes = [f"{{to: '::/0', via: '{ROUTER6}'}}"]
+    lines = [f"addresses: ['{address6}/64']", "dhcp4: true", "dhcp-identifier: mac"]
+    if how == "static":
+        routes.append(f"{{to: 0.0.0.0/0, via: {ROUTER4}}}")
+        lines = [f"addresses: [{address4}/24, '{address6}/64']"]
+    lines += [f"match: {{name: {UPLINK}}}"] if name != UPLINK else []
+    lines += [f"routes: [{', '.join(routes)}]", "accept-ra: false"]
+    settings = "".join(f"      {line}\n" for line in lines)
+    return f"network:\n  version: 2\n  ethernets:\n    {name}:\n{settings}"
 
 
 @dataclass(frozen=True)
@@ -177,19 +178,19 @@ class Testbed:
             ip -n {PEER} address add {PEER6}/64 dev peer0 nodad""")
         if how == "dhcp":
             self.dhcp_up()
-        write(_NETPLAN, _UPLINK_YAML % _HOW[how], 0o600)
+        write(NETPLAN, uplink_yaml(how), 0o600)
         for name in ("all", "default", UPLINK):  # as Ubuntu has it
             run(f"sysctl -q net.ipv4.conf.{name}.rp_filter=2")
         run("systemctl reset-failed systemd-networkd", check=False)
         run("netplan apply")
         wait_for("the uplink has its addresses", has_addresses)
 
-    def dhcp_up(self) -> None:
-        """The DHCP server, which gives the uplink the address that is pinned."""
+    def dhcp_up(self, address: str = ADDRESS4) -> None:
+        """The DHCP server, which gives the uplink this address: the one that is pinned, where no other is said."""
         mac = Path(f"/sys/class/net/{UPLINK}/address").read_text().strip()
         words = f"""ip netns exec {LAN} dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0
             --interface=br0 --bind-interfaces --dhcp-authoritative --dhcp-leasefile=/dev/null --log-dhcp
-            --dhcp-range={ADDRESS4},{ADDRESS4},255.255.255.0,{LEASE} --dhcp-host={mac},{ADDRESS4}
+            --dhcp-range={address},{address},255.255.255.0,{LEASE} --dhcp-host={mac},{address}
             --dhcp-option=option:router,{ROUTER4} --log-facility=- --pid-file="""
         self._dhcp = start(words.split(), self.work / "dnsmasq.log")
 
@@ -197,6 +198,22 @@ class Testbed:
         """The DHCP server is dead."""
         stop(self._dhcp)
         self._dhcp = None
+
+    def cable(self, plugged: bool) -> None:
+        """The uplink's carrier, as of a cable that is pulled or plugged."""
+        word = "up" if plugged else "down"
+        if not HAS_CABLE:
+            run(f"ip -n {LAN} link set {CABLE} {word}")
+            return
+        if not _PULL.exists():
+            raise RuntimeError(
+                f"no {_PULL}: the guest is not of tests/guest/run, which pulls the cable"
+            )
+        with _PULL.open("r+b", buffering=0) as port:
+            port.write(f"{word}\n".encode())
+            said = port.read(100)
+        if said != b"done\n":
+            raise RuntimeError(f"the cable is not {word}: {said!r}")
 
     def close(self) -> None:
         """End what was started."""
@@ -227,11 +244,17 @@ class Testbed:
         write(KEEPALIVED, keepalived_conf(instance))
         run("systemctl reset-failed keepalived; systemctl restart keepalived", check=False)
 
-    def peer_up(self, priority: int = 50, unicast: bool = False, more: str = "") -> None:
-        """keepalived on the second node; `more` follows in its configuration."""
+    def peer_up(
+        self,
+        priority: int = 50,
+        unicast: bool = False,
+        more: str = "",
+        unicast_to: str = ADDRESS4,
+    ) -> None:
+        """keepalived on the second node; `more` follows in its configuration, `unicast_to` is where the host's adverts come from."""
         stop(self._peer)
         conf = self.work / "peer.conf"
-        source, other = (PEER4, ADDRESS4) if unicast else ("", "")
+        source, other = (PEER4, unicast_to) if unicast else ("", "")
         instance = Instance("peer0", priority, self.interval, "", source, other)
         conf.write_text(keepalived_conf(instance) + more)
         words = f"""ip netns exec {PEER} keepalived -n -l -f {conf}
@@ -276,6 +299,12 @@ def devices_of(vip: str) -> list[str]:
     """The host's interfaces that have the address."""
     shown = run("ip -o address show", check=False).splitlines()
     return [line.split()[1] for line in shown if f" {vip}/" in line]
+
+
+def own_addresses() -> set[str]:
+    """The uplink's addresses, but for link-local ones and VIPs."""
+    shown = run(f"ip -o address show dev {UPLINK} scope global", check=False).splitlines()
+    return {line.split()[3].split("/")[0] for line in shown} - {VIP4, VIP6}
 
 
 def has_addresses() -> bool:
