@@ -85,6 +85,11 @@ class Scene:
     wrong: list[str] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
 
+    def account(self) -> str:
+        """What both nodes and the daemon said, for a cell that went wrong."""
+        said = journal(self.since, "-u keepalived -u keepalived-dummy")
+        return f"{said}\n-- peer\n{(self.bed.work / 'peer.log').read_text()}"
+
     def state(self, instance: str = "VI_1") -> str:
         """The state that the host's instance entered last."""
         run("journalctl -q --sync", check=False)
@@ -370,6 +375,8 @@ def measured(bed: Testbed, cell: Cell, kind: Kind, control: bool) -> dict[str, A
     try:
         it = cell(bed, kind)
         wrong, steps = it.wrong, it.steps
+        if wrong and not control:
+            (bed.work / f"{cell.__name__}.log").write_text(it.account())
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         bed.close()
         wrong, steps = [f"cannot be run: {error}"], []
