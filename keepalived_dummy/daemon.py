@@ -60,7 +60,7 @@ class Daemon:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._loop = select.epoll()
-        self._requests = kernel.open_socket()
+        self._requests = kernel.open_socket(buffer=_BUFFER)
         self._port: int = self._requests.getsockname()[0]
         self._links = kernel.open_socket(_LINKS, _BUFFER)
         self._routes = kernel.open_socket(_ROUTES, _BUFFER)
@@ -226,9 +226,14 @@ class Daemon:
             self._passes.mend("".join(self._host.mend(i, self._survey.cookies(i)) for i in torn))
 
     def _on_answer(self) -> None:
+        now = time.monotonic()
         for message in _received(self._requests):
-            if message and message.type == netlink.NLMSG_ERROR:
+            if message is None:
+                self._host.dirty.update(dict.fromkeys(self._host.ways, now))
+            elif message.type == netlink.NLMSG_ERROR:
                 code = netlink.error(message.body)
+                if code and message.seq:
+                    self._host.refused(message.seq, code, now)
                 if code not in (0, *_LATE):
                     state.log(state.WARNING, f"netlink: refused: {os.strerror(code)}")
 

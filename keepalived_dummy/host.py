@@ -165,6 +165,12 @@ class Host:
             if route or m.flags & _REPLACE:
                 self.dirty.setdefault(place, now + _DEBOUNCE)
 
+    def refused(self, seq: int, code: int, now: float) -> None:
+        """The kernel did not take a message that was sent: its place is read again, and what is lacking sent again."""
+        for place, way in self.ways.items():
+            if (pause := way.refused(seq, code)) is not None:
+                self.dirty[place] = max(self.dirty.get(place, 0.0), now + pause)
+
     def tc(self, m: Message, applying: bool) -> None:
         """A filter's or qdisc's message. What `apply` itself puts there while it runs asks for no other pass."""
         if m.type not in _TC:

@@ -596,7 +596,7 @@ def test_the_next_run_knows_what_this_one_did() -> None:
     world = pinned(address(UPLINK, OWN, 24))
     hear(world)
     way = world.host.ways[UPLINK, AF_INET]
-    made = Route(2, routes.Key(254, PEER, 32, 0), 0, 4, 0, 9, UPLINK, OWN, b"", b"")
+    made = Route(2, routes.Key(254, PEER, 32, 0), 4, 0, 9, UPLINK, OWN, b"", b"")
     way.snapshot([made], world.now)
     world.tell(address(UPLINK, OWN, 24, gone=True))
     hear(world)

@@ -21,7 +21,7 @@ VIP = Address(AF_INET, 7, 32, socket.inet_aton("192.0.2.10"), 0, 0)
 
 def route(family: int, length: int) -> Route:
     key = Key(254, bytes(4 if family == AF_INET else 16), length, 0)
-    return Route(family, key, 0, routes.PROTOCOL, 0, routes.METRIC, 3, b"", b"", b"")
+    return Route(family, key, routes.PROTOCOL, 0, routes.METRIC, 3, b"", b"", b"")
 
 
 HELD: list[Held] = []
