@@ -150,6 +150,7 @@ class Daemon:
     # Time
 
     def _timeout(self, now: float) -> float | None:
+        self._survey.mark()
         times = [way.deadline() for way in self._host.ways.values()]
         times += [self._survey.deadline(), self._passes.deadline(now)]
         times += [self._join_at, self._report_at, self._host.hearing.due]
@@ -160,6 +161,7 @@ class Daemon:
 
     def _timers(self, now: float) -> None:
         host = self._host
+        self._survey.mark()
         for way in host.ways.values():
             self._send(way.tick(now))
         if self._survey.tick(now):

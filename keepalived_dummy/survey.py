@@ -3,15 +3,29 @@
 
 import contextlib
 import errno
+import os
 import time
 from collections.abc import Callable
 
 from keepalived_dummy import interfaces, kernel, netlink, routes, wayout
-from keepalived_dummy.host import Host
+from keepalived_dummy.host import Host, Place
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.state import ERR, log
 
-_REST = 10  # times what a reading took, until the next: a table of a million routes is not read over and over
+_REST = 10  # times what a reading took, until the next of this place: a table of a million routes is not read over and over
+_SLICE = 0.001  # seconds of a reading until the loop looks at its events again
+_PART = 1 << 14  # bytes of a datagram: some 200 routes, 1 ms
+_NONE = (errno.ENODEV, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)  # there are no such routes
+
+
+class Reading:
+    """The routes of one place while the kernel still tells them."""
+
+    def __init__(self, place: Place, seq: int, moves: int, began: float) -> None:
+        self.place, self.seq, self.moves, self.began = place, seq, moves, began
+        self.found = wayout.Preferred()
+        self.is_whole = True
+        self.spent = 0.0
 
 
 class Survey:
@@ -20,28 +34,115 @@ class Survey:
     def __init__(self, host: Host, send: Callable[[bytes], None]) -> None:
         self._host, self._send = host, send
         self._socket = kernel.open_dump_socket()
-        self._rested = 0.0
+        self._tables = kernel.open_dump_socket()
+        self._reading: Reading | None = None
+        self._rested: dict[Place, float] = {}
+
+    def mark(self) -> None:
+        """Tell each way out whether a change of its routes was not read yet."""
+        reading = self._reading.place if self._reading else None
+        for place, way in self._host.ways.items():
+            way.unread = place in self._host.dirty or place == reading
 
     def deadline(self) -> float | None:
         """When `tick` has something to do."""
-        times = [max(due, self._rested) for due in self._host.dirty.values()]
+        if self._reading:
+            return 0.0
+        times = [max(due, self._rested.get(p, 0.0)) for p, due in self._host.dirty.items()]
         if self._host.resync is not None:
             times.append(self._host.resync)
         return min(times) if times else None
 
     def tick(self, now: float) -> bool:
-        """Reads what is due; whether it did."""
+        """Read what is due, for a millisecond or so; return whether a way out was told of its routes."""
         host = self._host
         if host.resync is not None and now >= host.resync:
             self.picture(now)
-        if now < self._rested:
+        begin, told = time.monotonic(), False
+        while time.monotonic() - begin < _SLICE:
+            if self._reading is None and not self._begin(now):
+                break
+            told = self._read(now) or told
+        return told
+
+    def _begin(self, now: float) -> bool:
+        """Ask for the routes of a place that is due and has rested; return whether there is one."""
+        dirty = self._host.dirty
+        for place in [p for p, due in dirty.items() if now >= max(due, self._rested.get(p, 0.0))]:
+            del dirty[place]
+            if (way := self._host.ways.get(place)) is None:
+                self._rested.pop(place, None)
+                continue
+            ifindex, family = place
+            try:
+                seq = kernel.request(self._tables, routes.dump_routes(family, ifindex))
+            except OSError as problem:
+                self._broke_off(place, problem, now)
+                continue
+            self._reading = Reading(place, seq, way.moves, now)
+            return True
+        return False
+
+    def _read(self, now: float) -> bool:
+        """Read a datagram of the reading under way; return whether it was the last."""
+        reading = self._reading
+        assert reading is not None
+        begin = time.monotonic()
+        try:
+            more = self._take(reading)
+        except kernel.Refused as problem:
+            if problem.errno not in _NONE:
+                self._broke_off(reading.place, problem, now)
+                return False
+            more = False
+        except OSError as problem:
+            self._broke_off(reading.place, problem, now)
             return False
-        due = [place for place, time_ in host.dirty.items() if now >= time_]
-        for place in due:
-            self._routes(place, now)
-        if due:
-            self._rested = now + _REST * (time.monotonic() - now)
-        return bool(due)
+        reading.spent += time.monotonic() - begin
+        if not more:
+            self._reading = None
+            self._rested[reading.place] = now + _REST * reading.spent
+            return self._tell(reading, now)
+        return False
+
+    def _take(self, reading: Reading) -> bool:
+        """Take the routes of one datagram; return whether more are to come."""
+        for m in kernel.receive(self._tables, _PART):
+            if m.seq != reading.seq:
+                continue
+            reading.is_whole = reading.is_whole and not m.flags & netlink.DUMP_INTR
+            if m.type in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
+                if code := netlink.error(m.body):
+                    raise kernel.Refused(code, os.strerror(code))
+                return False
+            if m.type == netlink.NLMSG_OVERRUN:
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+            if m.type == routes.RTM_NEWROUTE and (r := routes.route(m.body, reading.place[0])):
+                reading.found.add(r)
+        return True
+
+    def _tell(self, reading: Reading, now: float) -> bool:
+        """Tell the way out what was read; read again where that is not how things are any more."""
+        way = self._host.ways.get(reading.place)
+        if way is None:
+            return False
+        if not reading.is_whole or reading.moves != way.moves:
+            self._host.dirty.setdefault(reading.place, now)
+            if reading.moves != way.moves:
+                self._rested.pop(reading.place, None)
+            return False
+        way.unread = reading.place in self._host.dirty
+        self._send(way.snapshot(reading.found.routes(), time.monotonic(), reading.began))
+        return True
+
+    def _broke_off(self, place: Place, problem: OSError, now: float) -> None:
+        """What could not be read is not gone."""
+        log(ERR, f"netlink: {problem}")
+        self._reading = None
+        self._host.dirty[place] = now + 1
+        if not isinstance(problem, kernel.Refused):
+            self._tables.close()
+            self._tables = kernel.open_dump_socket()
 
     def picture(self, now: float) -> None:
         """Every link and address."""
@@ -84,33 +185,21 @@ class Survey:
                 if (held := routes.held(m.body)) and held not in self._host.hearing.held:
                     self._send(routes.release(held))
 
-    def _routes(self, place: tuple[int, int], now: float) -> None:
-        del self._host.dirty[place]
-        if way := self._host.ways.get(place):
-            found = self._dump(*place, lambda read: wayout.preferred(read, place[0]))
-            if found is None:  # what could not be read is not gone
-                self._host.dirty[place] = now + 1
-                return
-            read = [routes.route(m.body, place[0]) for m in found]
-            self._send(way.snapshot([r for r in read if r], time.monotonic()))
-
-    def _dump(
-        self, ifindex: int, family: int, thin: kernel.Thin | None = None
-    ) -> list[Message] | None:
+    def _dump(self, ifindex: int, family: int) -> list[Message] | None:
         """The routes there are; None where the kernel could not tell this time."""
         try:
-            found = self._ask(routes.dump_routes(family, ifindex), thin)
+            found = self._ask(routes.dump_routes(family, ifindex))
         except OSError as problem:
-            if problem.errno in (errno.ENODEV, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+            if problem.errno in _NONE:
                 return []
             log(ERR, f"netlink: {problem}")
             return None
         return [m for m in found if m.type == routes.RTM_NEWROUTE]
 
-    def _ask(self, request: bytes, thin: kernel.Thin | None = None) -> list[Message]:
+    def _ask(self, request: bytes) -> list[Message]:
         """`kernel.dump`; a socket on which an answer broke off, which keeps the kernel from another, is replaced."""
         try:
-            return kernel.dump(self._socket, request, thin)
+            return kernel.dump(self._socket, request)
         except kernel.Refused:
             raise
         except OSError:
