@@ -14,6 +14,8 @@ from keepalived_dummy.state import ERR, log
 
 _REST = 10  # times what a reading took, until the next of this place: a table of a million routes is not read over and over
 _SLICE = 0.001  # seconds of a reading until the loop looks at its events again
+# Seconds until the next slice. The kernel stops a realtime process that takes 95% of a second (sched_rt_runtime_us).
+_GAP = 0.001
 _PART = 1 << 14  # bytes of a datagram: some 200 routes, 1 ms
 _NONE = (errno.ENODEV, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)  # there are no such routes
 
@@ -21,11 +23,35 @@ _NONE = (errno.ENODEV, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)  # there are no suc
 class Reading:
     """The routes of one place while the kernel still tells them."""
 
-    def __init__(self, place: Place, seq: int, moves: int, began: float) -> None:
-        self.place, self.seq, self.moves, self.began = place, seq, moves, began
+    def __init__(self, place: Place, moves: int, began: float) -> None:
+        self.place, self.moves, self.began = place, moves, began
+        self._socket = kernel.open_dump_socket()
+        ifindex, family = place
+        self._seq = kernel.request(self._socket, routes.dump_routes(family, ifindex))
         self.found = wayout.Preferred()
         self.is_whole = True
         self.spent = 0.0
+
+    def read(self) -> bool:
+        """Take the routes of one datagram; return whether more are to come."""
+        for m in kernel.receive(self._socket, _PART):
+            if m.seq != self._seq:
+                continue
+            self.is_whole = self.is_whole and not m.flags & netlink.DUMP_INTR
+            if m.type in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
+                code = netlink.error(m.body)
+                if code and code not in _NONE:
+                    raise OSError(code, os.strerror(code))
+                return False
+            if m.type == netlink.NLMSG_OVERRUN:
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+            if m.type == routes.RTM_NEWROUTE and (r := routes.route(m.body, self.place[0])):
+                self.found.add(r)
+        return True
+
+    def close(self) -> None:
+        """End it, whether the kernel has told all or not."""
+        self._socket.close()
 
 
 class Survey:
@@ -34,21 +60,24 @@ class Survey:
     def __init__(self, host: Host, send: Callable[[bytes], None]) -> None:
         self._host, self._send = host, send
         self._socket = kernel.open_dump_socket()
-        self._tables = kernel.open_dump_socket()
-        self._reading: Reading | None = None
+        self._readings: dict[Place, Reading] = {}  # in the order of their turns
+        self._next = 0.0  # when they go on
         self._rested: dict[Place, float] = {}
 
     def mark(self) -> None:
         """Tell each way out whether a change of its routes was not read yet."""
-        reading = self._reading.place if self._reading else None
         for place, way in self._host.ways.items():
-            way.unread = place in self._host.dirty or place == reading
+            way.unread = place in self._host.dirty or place in self._readings
 
     def deadline(self) -> float | None:
         """When `tick` has something to do."""
-        if self._reading:
-            return 0.0
-        times = [max(due, self._rested.get(p, 0.0)) for p, due in self._host.dirty.items()]
+        times = [
+            max(due, self._rested.get(place, 0.0))
+            for place, due in self._host.dirty.items()
+            if place not in self._readings
+        ]
+        if self._readings:
+            times.append(self._next)
         if self._host.resync is not None:
             times.append(self._host.resync)
         return min(times) if times else None
@@ -58,91 +87,66 @@ class Survey:
         host = self._host
         if host.resync is not None and now >= host.resync:
             self.picture(now)
+        for place, due in list(host.dirty.items()):
+            if place not in self._readings and now >= max(due, self._rested.get(place, 0.0)):
+                self._begin(place, now)
+        if not self._readings or now < self._next:
+            return False
         begin, told = time.monotonic(), False
-        while time.monotonic() - begin < _SLICE:
-            if self._reading is None and not self._begin(now):
-                break
-            told = self._read(now) or told
+        while self._readings and time.monotonic() - begin < _SLICE:
+            place = next(iter(self._readings))
+            told = self._read(self._readings.pop(place), now) or told
+        self._next = now + time.monotonic() - begin + _GAP
         return told
 
-    def _begin(self, now: float) -> bool:
-        """Ask for the routes of a place that is due and has rested; return whether there is one."""
-        dirty = self._host.dirty
-        for place in [p for p, due in dirty.items() if now >= max(due, self._rested.get(p, 0.0))]:
-            del dirty[place]
-            if (way := self._host.ways.get(place)) is None:
-                self._rested.pop(place, None)
-                continue
-            ifindex, family = place
-            try:
-                seq = kernel.request(self._tables, routes.dump_routes(family, ifindex))
-            except OSError as problem:
-                self._broke_off(place, problem, now)
-                continue
-            self._reading = Reading(place, seq, way.moves, now)
-            return True
-        return False
+    def _begin(self, place: Place, now: float) -> None:
+        del self._host.dirty[place]
+        if (way := self._host.ways.get(place)) is None:
+            self._rested.pop(place, None)
+            return
+        try:
+            self._readings[place] = Reading(place, way.moves, now)
+        except OSError as problem:
+            self._broke_off(place, problem, now)
 
-    def _read(self, now: float) -> bool:
-        """Read a datagram of the reading under way; return whether it was the last."""
-        reading = self._reading
-        assert reading is not None
+    def _read(self, reading: Reading, now: float) -> bool:
+        """Read a datagram of a reading under way; return whether the way out was told of its routes."""
         begin = time.monotonic()
         try:
-            more = self._take(reading)
-        except kernel.Refused as problem:
-            if problem.errno not in _NONE:
-                self._broke_off(reading.place, problem, now)
-                return False
-            more = False
+            more = reading.read()
         except OSError as problem:
+            reading.close()
             self._broke_off(reading.place, problem, now)
             return False
         reading.spent += time.monotonic() - begin
-        if not more:
-            self._reading = None
-            self._rested[reading.place] = now + _REST * reading.spent
-            return self._tell(reading, now)
-        return False
-
-    def _take(self, reading: Reading) -> bool:
-        """Take the routes of one datagram; return whether more are to come."""
-        for m in kernel.receive(self._tables, _PART):
-            if m.seq != reading.seq:
-                continue
-            reading.is_whole = reading.is_whole and not m.flags & netlink.DUMP_INTR
-            if m.type in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
-                if code := netlink.error(m.body):
-                    raise kernel.Refused(code, os.strerror(code))
-                return False
-            if m.type == netlink.NLMSG_OVERRUN:
-                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
-            if m.type == routes.RTM_NEWROUTE and (r := routes.route(m.body, reading.place[0])):
-                reading.found.add(r)
-        return True
+        if more:
+            self._readings[reading.place] = reading
+            return False
+        reading.close()
+        self._rested[reading.place] = now + _REST * reading.spent
+        return self._tell(reading, now)
 
     def _tell(self, reading: Reading, now: float) -> bool:
         """Tell the way out what was read; read again where that is not how things are any more."""
-        way = self._host.ways.get(reading.place)
+        place, dirty = reading.place, self._host.dirty
+        way = self._host.ways.get(place)
         if way is None:
             return False
-        if not reading.is_whole or reading.moves != way.moves:
-            self._host.dirty.setdefault(reading.place, now)
-            if reading.moves != way.moves:
-                self._rested.pop(reading.place, None)
+        if reading.moves != way.moves:
+            self._rested.pop(place, None)
+            dirty[place] = min(dirty.get(place, now), now)
             return False
-        way.unread = reading.place in self._host.dirty
+        if not reading.is_whole:
+            dirty.setdefault(place, now)
+            return False
+        way.unread = place in dirty
         self._send(way.snapshot(reading.found.routes(), time.monotonic(), reading.began))
         return True
 
     def _broke_off(self, place: Place, problem: OSError, now: float) -> None:
         """What could not be read is not gone."""
         log(ERR, f"netlink: {problem}")
-        self._reading = None
         self._host.dirty[place] = now + 1
-        if not isinstance(problem, kernel.Refused):
-            self._tables.close()
-            self._tables = kernel.open_dump_socket()
 
     def picture(self, now: float) -> None:
         """Every link and address."""

@@ -199,8 +199,13 @@ class WayOut:
             return b""
         self._patience = GRACE
         if not self._addresses:
+            # IPv4 flushes those of ours that are in place, IPv6 does not.
+            kept = self._ours.keys() if self.since is not None and self._family == "IPv6" else ()
+            send = (
+                b"".join(m for k, m in self._ready.items() if k not in kept) if kept else self._all
+            )
             self._begin(now, self._known)
-            return self._all
+            return send
         lost = self._lost_with(address, length)
         if not lost:
             return b""
