@@ -7,7 +7,7 @@ It is told of messages and answers through the three functions it is given; it o
 import socket
 from collections.abc import Callable
 
-from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes
+from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes, rules
 from keepalived_dummy.events import Event, event, some
 from keepalived_dummy.groups import Groups, Membership
 from keepalived_dummy.hearing import Ask, Hearing, Uplink
@@ -22,6 +22,8 @@ from keepalived_dummy.netlink import (
     Message,
 )
 from keepalived_dummy.plan import Dummy, Plan
+from keepalived_dummy.rules import Rule
+from keepalived_dummy.steering import Steering
 from keepalived_dummy.wayout import WayOut
 
 Place = tuple[int, int]  # interface index, family: what a WayOut is for
@@ -51,6 +53,7 @@ class Host:
         self.groups = Groups(store)
         self.groups_due = False
         self.ways: dict[Place, WayOut] = {}
+        self.steering = Steering(tell)
         self.dirty: dict[Place, float] = {}  # whose routes are to be read again, and when
         self.heals: dict[str, int] = {}
         self.resync: float | None = None
@@ -164,6 +167,30 @@ class Host:
                     self._send(way.taken(route, now))
             if route or m.flags & _REPLACE:
                 self.dirty.setdefault(place, now + _DEBOUNCE)
+
+    def rule(self, m: Message, own_port: int, now: float) -> None:
+        """A rule's message: one that networkd deleted is put back."""
+        r = rules.rule(m.body)
+        if m.pid == own_port or r is None:
+            return
+        if m.type == rules.RTM_NEWRULE:
+            self._send(self.steering.added(r))
+            return
+        tables = {table for way in self.ways.values() for table in way.tables}
+        held = any(way.held for way in self.ways.values())
+        self._send(self.steering.deleted(r, m.pid, tables, held, now))
+
+    def rules(self, found: list[Rule], now: float) -> None:
+        """All rules there are, after a start or lost events."""
+        self._send(self.steering.picture(found, now))
+
+    def tick_rules(self, now: float) -> None:
+        """Take rules of ours whose time has come."""
+        self._send(self.steering.tick(self.tables_in_use(), now))
+
+    def tables_in_use(self) -> set[int]:
+        """The tables that have routes of the way out."""
+        return {table for way in self.ways.values() for table in way.tables_in_use}
 
     def refused(self, seq: int, code: int, now: float) -> None:
         """The kernel did not take a message that was sent: its place is read again, and what is lacking sent again."""
@@ -374,6 +401,7 @@ class Host:
         for way in self.ways.values():
             if way.uplink in self._dummies[dummy].uplinks:
                 self._send(way.vips(self._held(way.uplink), now))
+        self.steering.vips(any(way.held for way in self.ways.values()))
 
     def _has_way(self, uplink: str) -> bool:
         return any(d.way_out and uplink in d.uplinks for d in self._dummies.values())

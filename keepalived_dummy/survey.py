@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
-from keepalived_dummy import interfaces, kernel, netlink, routes, wayout
+from keepalived_dummy import interfaces, kernel, netlink, routes, rules, wayout
 from keepalived_dummy.host import Host, Place
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.state import ERR, log
@@ -158,6 +158,20 @@ class Survey:
             self._host.resync = now + 1
             return
         self._host.picture(links, addresses, now)
+
+    def rules(self, now: float) -> bool:
+        """Every rule there is; return whether that could be read."""
+        found = []
+        for family in (AF_INET, AF_INET6):
+            try:
+                found += self._ask(rules.dump(family))
+            except OSError as problem:
+                if problem.errno not in _NONE:
+                    log(ERR, f"netlink: {problem}")
+                    return False
+        read = (rules.rule(m.body) for m in found if m.type == rules.RTM_NEWRULE)
+        self._host.rules([r for r in read if r], now)
+        return True
 
     def ask(self, request: bytes) -> Message | None:
         """Return the kernel's answer to a request for one thing; None where it refuses or does not answer."""

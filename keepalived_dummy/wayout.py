@@ -157,6 +157,11 @@ class WayOut:
         return {key.table for key in self._known}
 
     @property
+    def tables_in_use(self) -> set[int]:
+        """The tables that have routes of ours."""
+        return {key.table for key in self._ours}
+
+    @property
     def known(self) -> int:
         """How many routes could be put back."""
         return len(self._known)
@@ -411,7 +416,7 @@ class WayOut:
         self._kept = True
         if theirs := len(self._places_of_theirs()):
             why = os.strerror(self._why) if self._why else "it has no route to the gateway"
-            self._say("way-out-stays", _REFUSED.format(n=_count(theirs), why=why))
+            self._say("way-out-waits", _REFUSED.format(n=_count(theirs), why=why))
         return send
 
     def _lost_with(self, address: bytes, length: int) -> set[Key]:

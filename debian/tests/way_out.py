@@ -48,8 +48,8 @@ def fast_backup_hears_its_master() -> None:
 @check(
     *edited(
         "wayout.py",
-        "kept = ours if r.protocol == routes.PROTOCOL else own",
-        "kept = own",
+        "if r.protocol != routes.PROTOCOL:",
+        "if True:",
     )
 )
 def killed_daemon_leaves_no_route() -> None:

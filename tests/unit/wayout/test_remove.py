@@ -9,10 +9,11 @@ from types import TracebackType
 
 import pytest
 
-from keepalived_dummy import apply, kernel, links, netlink, routes, tc
+from keepalived_dummy import apply, kernel, links, netlink, routes, rules, tc
 from keepalived_dummy.interfaces import Address, Link
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.routes import Held, Key, Route
+from keepalived_dummy.rules import Rule
 
 UPLINK = Link(3, 0x43, "ens3", "", b"", 1500, 1, "", 1)
 DUMMY = Link(7, 0x43, "keepalived0", "dummy", b"", 1500, 1, "keepalived-dummy:keepalived", 1)
@@ -25,6 +26,13 @@ def route(family: int, length: int) -> Route:
 
 
 HELD: list[Held] = []
+RULES: list[Rule] = []
+
+
+def answer(r: Rule) -> list[Message]:
+    return list(netlink.messages(rules.put(r)))
+
+
 OURS = [route(AF_INET, 24), route(AF_INET, 16), route(AF_INET6, 64)]
 
 
@@ -52,6 +60,8 @@ class Kernel:
         if request == routes.dump_held():
             return [m for held in HELD for m in netlink.messages(routes.hold(held))]
         (asked,) = netlink.messages(request)
+        if asked.type == rules.RTM_GETRULE:
+            return [m for r in RULES if r.family == asked.body[0] for m in answer(r)]
         family = asked.body[0]
         assert request == routes.dump_routes(family, 0)
         if family == AF_INET6 and not any(r.family == AF_INET6 for r in OURS):
@@ -125,3 +135,18 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     result, sent = removed(monkeypatch, tmp_path, ())
     assert sent == [routes.take(r) for r in OURS]
     assert result.changed == ["ens3: IPv4 routes of the way out removed"]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_rules_of_the_way_out_go_unless_a_vip_needs_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, held: bool
+) -> None:
+    selector = bytes((AF_INET, 0, 0, 0, 0, 0, 0, 1)) + bytes(4)
+    ours, others = Rule(AF_INET, 101, 301, 75, selector), Rule(AF_INET, 101, 300, 4, selector)
+    monkeypatch.setattr(f"{__name__}.RULES", [ours, others])
+    monkeypatch.setattr(f"{__name__}.OURS", [OURS[0]])
+    result, sent = removed(monkeypatch, tmp_path, (VIP,) if held else ())
+    assert (rules.take(ours) in sent) == (not held)
+    assert rules.take(others) not in sent
+    said = result.notes if held else result.changed
+    assert any("IPv4 rule 301 of the way out" in line for line in said)

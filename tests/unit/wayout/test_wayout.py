@@ -264,7 +264,7 @@ def test_ours_stay_until_keepalived_s_own_route_is_there(uplink: Uplink) -> None
     uplink.wait(GRACE + 100)
     uplink.read()
     assert uplink.ours() == {theirs.key}
-    assert [e.text for e in uplink.way.log if e.kind == "way-out-stays"] == [
+    assert [e.text for e in uplink.way.log if e.kind == "way-out-waits"] == [
         "ens3: keepalived's own routes are still away (Network is unreachable); 1 route of the way out stay"
         " in their place"
     ]
