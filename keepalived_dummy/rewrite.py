@@ -82,6 +82,7 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
     moving = [m for m in found.moving if _at(m, real) not in left]
     notes = [*map(str, document.problems), *found.notes, *_routes(moving)]
     notes += foreign.unseen(document, config)
+    notes += foreign.of_scripts(document) if moving else ()
     vips = tuple(_places(document, moving, chosen.names))
     used = {chosen.names[device] for _, _, device in moving if device in chosen.names}
     confs = chosen.confs if used else {}
