@@ -62,6 +62,18 @@ def later_change_by_hand_wins() -> None:
     judged(cells.admin)
 
 
+@check(*edited("wayout.py", "return routes.beside(r.metric, tries)", "return 60000"))
+def replies_stay_on_their_uplink() -> None:
+    """Another uplink has a default route with a larger metric than the one that is away."""
+    judged(cells.two_uplinks)
+
+
+@check(*edited("host.py", "if m.pid == own_port or r is None:", "if True:"))
+def rules_are_put_back() -> None:
+    """networkd takes the rule of routing-policy (up to 256), and at a restart that of a script."""
+    judged(cells.policy)
+
+
 @check(
     without=f"mkdir -p {Path(NO_RESTART).parent}; printf '[Service]\\nRestart=no\\n' > {NO_RESTART};"
     " systemctl daemon-reload",
