@@ -7,7 +7,7 @@ keepalived nor a notify script sets them again while nothing changes for keepali
 
 - A rule that networkd or NetworkManager deletes is put back at once where it leads to a table of an uplink's routes, or
   where a script, an admin or keepalived had set it and a VIP is held. What an admin deletes stays deleted.
-- Ours goes as soon as one with the same selector is back.
+- Ours goes as soon as one with the same selector and protocol is back.
 - What does not come back: of networkd's own, ours goes GRACE seconds later, but not while routes of the way out are in
   that table. Of others, the rule is then restored as it was, where a VIP was held all the time.
 
@@ -49,7 +49,7 @@ class Steering:
         """A rule is there: ours goes where it stands for this one."""
         if r.protocol == routes.PROTOCOL:
             return b""
-        found = [ours for ours in self._places if ours.selector == r.selector]
+        found = [ours for ours, place in self._places.items() if _is_back(place.stands_for, r)]
         for ours in found:
             del self._places[ours]
         return b"".join(map(rules.take, found))
@@ -109,6 +109,12 @@ class Steering:
     def stop(self, in_use: Collection[int]) -> bytes:
         """The daemon stops: ours go unless the routes that they lead to stay."""
         return b"".join(rules.take(r) for r in self._places if r.table not in in_use)
+
+
+def _is_back(gone: Rule, r: Rule) -> bool:
+    """Tell whether a rule is the one that went; networkd may have given it another priority."""
+    of_same = r.protocol == gone.protocol or gone.protocol == routes.PROTOCOL
+    return of_same and r.selector == gone.selector
 
 
 def _is_added(r: Rule) -> bool:

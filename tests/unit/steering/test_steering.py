@@ -169,6 +169,26 @@ def test_a_rule_of_a_script_is_restored_where_a_vip_is_held(protocol: int, held:
     assert kernel.there == ([theirs] if held == "held" else [])
 
 
+def test_a_rule_of_a_script_beside_one_of_networkd() -> None:
+    """Both lead the same packets to the same table, with priorities of their own."""
+    own, theirs = made(300), made(500, protocol=UNSPECIFIED)
+    kernel = Kernel(own, theirs)
+    kernel.delete(own)
+    kernel.delete(theirs)
+    kernel.add(own)
+    kernel.wait(GRACE + 1)
+    assert kernel.there == [own, theirs]
+
+
+def test_networkd_gives_its_rule_another_priority() -> None:
+    own = made(32765)
+    kernel = Kernel(own)
+    kernel.delete(own)
+    again = own._replace(priority=32763)
+    kernel.add(again)
+    assert kernel.there == [again]
+
+
 def test_ours_that_networkd_drops_as_foreign_is_back_but_not_for_ever() -> None:
     own = made(1000)
     kernel = Kernel(own)
