@@ -113,8 +113,7 @@ class Steering:
 
 def _is_back(gone: Rule, r: Rule) -> bool:
     """Tell whether a rule is the one that went; networkd may have given it another priority."""
-    of_same = r.protocol == gone.protocol or gone.protocol == routes.PROTOCOL
-    return of_same and r.selector == gone.selector
+    return r.selector == gone.selector and gone.protocol in (r.protocol, routes.PROTOCOL)
 
 
 def _is_added(r: Rule) -> bool:

@@ -157,6 +157,11 @@ class WayOut:
         return {key.table for key in self._known}
 
     @property
+    def names(self) -> set[Name]:
+        """The routes of ours that are in place."""
+        return {(key, r.metric) for key, r in self._ours.items()}
+
+    @property
     def tables_in_use(self) -> set[int]:
         """The tables that have routes of ours."""
         return {key.table for key in self._ours}
@@ -271,10 +276,11 @@ class WayOut:
         """Take the routes that an earlier run knew, for an uplink that has no address at the first reading."""
         self._remembered = {(r.key, r.metric): r for r in found}
 
-    def refused(self, seq: int, code: int) -> float | None:
+    def refused(self, seq: int, code: int, others: Collection[Name] = frozenset()) -> float | None:
         """The kernel did not take a message of ours: seconds until the routes are to be read again.
 
-        None where the message was none of this way out's, or nothing is to be done.
+        None where the message was none of this way out's, or nothing is to be done. `others`: routes of ours through
+        other uplinks.
         """
         if (name := self._sent.get(seq)) is not None:
             if name not in self._lacking or code == errno.EEXIST:
@@ -289,7 +295,10 @@ class WayOut:
         del self._ours[key]
         self._refused.add(key)
         if code == errno.EEXIST:  # another route has this metric
-            self._tries[key] = self._tries.get(key, 0) + 1
+            tries = self._tries.get(key, 0) + 1
+            # Behind those of ours, which stand for routes that came before or were equal.
+            is_ours = (key, self._copies[key].metric) in others
+            self._tries[key] = max(tries, 2) if is_ours else tries
             self._build()
         return self._pause()
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from keepalived_dummy import heal, interfaces, memory, netlink, routes, wire
+from keepalived_dummy import heal, interfaces, managers, memory, netlink, routes, rules, wire
 from keepalived_dummy.events import KINDS, Event
 from keepalived_dummy.host import PREF, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.plan import Dummy, Filter, PinnedSource, Plan
 from keepalived_dummy.routes import Held, Route
+from keepalived_dummy.rules import Rule
 from keepalived_dummy.wayout import WayOut
 
 DUMMY, UPLINK = 5, 2
@@ -621,3 +622,45 @@ def test_the_next_run_knows_what_this_one_did() -> None:
 )
 def test_a_memory_of_another_version_is_none(content: bytes) -> None:
     assert memory.unpack(content) == (set(), {}, {})
+
+
+# What the kernel refuses, and rules
+
+DEFAULT = Route(
+    2, routes.Key(254, bytes(4), 0, 0), 16, 0, 100, UPLINK, b"", OWN, netlink.attribute(5, OWN)
+)
+
+
+def test_the_place_of_a_route_that_the_kernel_refused_is_read_again(world: World) -> None:
+    world.tell(address(DUMMY, VIP4, 32))
+    way = world.host.ways[UPLINK, AF_INET]
+    way.snapshot([DEFAULT], world.now)
+    (put,) = world.tell(address(UPLINK, OWN, 24, gone=True))
+    assert way.placed == 1
+    world.host.dirty.clear()
+    world.host.refused(put.seq, 101, world.now)
+    assert way.placed == 0
+    assert list(world.host.dirty) == [(UPLINK, AF_INET)]
+    assert world.now < world.host.dirty[UPLINK, AF_INET] < world.now + 0.1
+    world.host.dirty.clear()
+    world.host.refused(put.seq + 1000, 101, world.now)
+    assert world.host.dirty == {}
+
+
+@pytest.mark.parametrize("port", [1, 77])
+def test_a_rule_that_networkd_takes_is_put_back(
+    world: World, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(managers, "is_manager", lambda port: port == 1)
+    world.host.ways[UPLINK, AF_INET].snapshot([DEFAULT], world.now)
+    gone = Rule(AF_INET, 254, 300, 4, bytes((AF_INET, 0, 0, 0, 0, 0, 0, 1)) + bytes(4))
+    gone = gone._replace(selector=gone.selector + netlink.attribute(15, struct.pack("=I", 254)))
+    (asked,) = netlink.messages(rules.put(gone))
+    world.sent.clear()
+    for kind in (rules.RTM_DELRULE, rules.RTM_NEWRULE):
+        world.host.rule(Message(kind, 0, 0, port, asked.body), 4, world.now)
+    ours = rules.copy(gone)
+    wanted = [(rules.RTM_NEWRULE, ours), (rules.RTM_DELRULE, ours)] if port == 1 else []
+    assert [(m.type, rules.rule(m.body)) for m in world.sent] == wanted
+    world.host.rule(Message(rules.RTM_DELRULE, 0, 0, port, asked.body), port, world.now)
+    assert len(world.sent) == len(wanted), "what the daemon itself asked for"
