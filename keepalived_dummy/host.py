@@ -195,8 +195,7 @@ class Host:
     def refused(self, seq: int, code: int, now: float) -> None:
         """The kernel did not take a message that was sent: its place is read again, and what is lacking sent again."""
         for place, way in self.ways.items():
-            others = {name for one in self.ways.values() if one is not way for name in one.names}
-            if (pause := way.refused(seq, code, others)) is not None:
+            if (pause := way.refused(seq, code, self.ways.values())) is not None:
                 self.dirty[place] = max(self.dirty.get(place, 0.0), now + pause)
 
     def tc(self, m: Message, applying: bool) -> None:

@@ -28,6 +28,8 @@ have the metric 60000, so that any other route wins: only what comes in needs th
 The kernel tells which of our routes it refused (`refused`); these are sent again.
 """
 
+from __future__ import annotations
+
 import errno
 import itertools
 import os
@@ -157,11 +159,6 @@ class WayOut:
         return {key.table for key in self._known}
 
     @property
-    def names(self) -> set[Name]:
-        """The routes of ours that are in place."""
-        return {(key, r.metric) for key, r in self._ours.items()}
-
-    @property
     def tables_in_use(self) -> set[int]:
         """The tables that have routes of ours."""
         return {key.table for key in self._ours}
@@ -175,6 +172,10 @@ class WayOut:
     def placed(self) -> int:
         """How many routes of ours are in place."""
         return len(self._ours)
+
+    def has(self, key: Key, metric: int) -> bool:
+        """Tell whether a route of ours with this metric is in place."""
+        return key in self._ours and self._ours[key].metric == metric
 
     # What happens
 
@@ -276,11 +277,10 @@ class WayOut:
         """Take the routes that an earlier run knew, for an uplink that has no address at the first reading."""
         self._remembered = {(r.key, r.metric): r for r in found}
 
-    def refused(self, seq: int, code: int, others: Collection[Name] = frozenset()) -> float | None:
+    def refused(self, seq: int, code: int, others: Iterable[WayOut] = ()) -> float | None:
         """The kernel did not take a message of ours: seconds until the routes are to be read again.
 
-        None where the message was none of this way out's, or nothing is to be done. `others`: routes of ours through
-        other uplinks.
+        None where the message was none of this way out's, or nothing is to be done. `others`: those of other uplinks.
         """
         if (name := self._sent.get(seq)) is not None:
             if name not in self._lacking or code == errno.EEXIST:
@@ -297,9 +297,8 @@ class WayOut:
         if code == errno.EEXIST:  # another route has this metric
             tries = self._tries.get(key, 0) + 1
             # Behind those of ours, which stand for routes that came before or were equal.
-            is_ours = (key, self._copies[key].metric) in others
+            is_ours = any(way.has(key, self._copies[key].metric) for way in others)
             self._tries[key] = max(tries, 2) if is_ours else tries
-            self._build()
         return self._pause()
 
     def snapshot(self, found: list[Route], now: float, began: float | None = None) -> bytes:
@@ -318,6 +317,8 @@ class WayOut:
         self._read = now if began is None else began
         self._note({(r.key, r.metric): r for r in found if routes.is_restored(r.protocol)}, own)
         self._learn(own, ours, now)
+        if self._refused:
+            self._build()
         for r in list(extra):  # of several of ours the one with the right metric stays
             if r == self._copies.get(r.key):
                 extra += [ours[r.key]]

@@ -414,17 +414,19 @@ def test_another_route_has_the_metric(family: int) -> None:
 
 def test_ours_of_another_uplink_has_the_metric() -> None:
     """Two IPv6 defaults of one metric, both away: neither is to win over the other's own when that is back."""
-    it = Uplink(WayOut("ens4", AF_INET6))
     default = route("default via fe80::1", metric=1024)
-    it.gain()
-    it.table = [default]
-    it.read()
-    it.way.vips(True, it.now)
-    (put,) = netlink.messages(it.way.address_removed(ADDRESS, 24, it.now))
-    assert it.way.refused(put.seq, EEXIST, {(default.key, 1025)}) is not None
-    it.table = []
-    it.read()
-    assert [r.metric for r in it.table] == [1026]
+    first, second = (Uplink(WayOut(name, AF_INET6)) for name in ("ens3", "ens4"))
+    for it in (first, second):
+        it.gain()
+        it.table = [default]
+        it.read()
+        it.way.vips(True, it.now)
+    first.lose()
+    (put,) = netlink.messages(second.way.address_removed(ADDRESS, 24, second.now))
+    assert second.way.refused(put.seq, EEXIST, (first.way, second.way)) is not None
+    second.table = []
+    second.read()
+    assert [r.metric for r in second.table] == [1026]
 
 
 def test_of_two_of_ours_one_stays(uplink: Uplink) -> None:
