@@ -303,30 +303,19 @@ class WayOut:
 
     def snapshot(self, found: list[Route], now: float, began: float | None = None) -> bytes:
         """All routes through the uplink, read after a change; `began`: when that reading did."""
-        own: dict[Key, Route] = {}
-        ours: dict[Key, Route] = {}
-        extra: list[Route] = []
-        for r in found:
-            if r.protocol != routes.PROTOCOL:
-                if r.key not in own or r.metric < own[r.key].metric:
-                    own[r.key] = r
-            elif r.key in ours:
-                extra.append(r)
-            else:
-                ours[r.key] = r
+        own = _best(r for r in found if r.protocol != routes.PROTOCOL)
+        mine = [r for r in found if r.protocol == routes.PROTOCOL]
+        ours = {r.key: r for r in mine}
         self._read = now if began is None else began
         self._note({(r.key, r.metric): r for r in found if routes.is_restored(r.protocol)}, own)
         self._learn(own, ours, now)
         if self._refused:
             self._build()
-        for r in list(extra):  # of several of ours the one with the right metric stays
-            if r == self._copies.get(r.key):
-                extra += [ours[r.key]]
-                extra.remove(r)
-                ours[r.key] = r
+        # Of several of ours the one with the right metric stays.
+        ours |= {r.key: r for r in mine if self._is_right(r)}
         placed, self._ours = self._ours, {key: r for key, r in ours.items() if key not in own}
         send = b"".join(routes.take(r) for key, r in ours.items() if key in own)
-        send += b"".join(map(routes.take, extra))
+        send += b"".join(routes.take(r) for r in mine if r is not ours[r.key])
         if self.since is None:
             send += self._take_all()
         elif not self._lost and not self._ours and not self._is_theirs_lacking:
@@ -523,11 +512,16 @@ class WayOut:
 
     def _shift(self) -> bytes:
         """Give the metrics of now to those of ours in place."""
-        old = [r for key, r in self._ours.items() if self._copies.get(key, r) != r]
-        new = [key for key in self._ready if key in self._ours and self._ours[key] in old]
+        old = [r for r in self._ours.values() if not self._is_right(r)]
+        moved = {r.key for r in old}
+        new = [key for key in self._ready if key in moved]
         self._ours.update((key, self._copies[key]) for key in new)
         send = [self._ready[key] for key in new] + [routes.take(r) for r in old]
         return b"".join(send)
+
+    def _is_right(self, r: Route) -> bool:
+        """Tell whether a route of ours has the metric of now; the kernel may show the rest of it in other words."""
+        return r.key not in self._copies or r.metric == self._copies[r.key].metric
 
     def _pause(self) -> float:
         self._failures += 1

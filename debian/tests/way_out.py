@@ -48,8 +48,8 @@ def fast_backup_hears_its_master() -> None:
 @check(
     *edited(
         "wayout.py",
-        "if r.protocol != routes.PROTOCOL:",
-        "if True:",
+        "r for r in found if r.protocol != routes.PROTOCOL",
+        "r for r in found",
     )
 )
 def killed_daemon_leaves_no_route() -> None:

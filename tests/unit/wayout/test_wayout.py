@@ -429,6 +429,16 @@ def test_ours_of_another_uplink_has_the_metric() -> None:
     assert [r.metric for r in second.table] == [1026]
 
 
+def test_ours_stay_where_the_kernel_shows_them_in_other_words(uplink: Uplink) -> None:
+    """Of some metrics it shows other ones than it was given. Put again and then taken they were gone."""
+    uplink.lose()
+    uplink.table = [
+        r._replace(extra=r.extra + netlink.attribute(8, bytes(8))) for r in uplink.table
+    ]
+    uplink.read()
+    assert uplink.ours() == KEYS
+
+
 def test_of_two_of_ours_one_stays(uplink: Uplink) -> None:
     """A put was answered with EEXIST though it was there, or an earlier version left one."""
     uplink.lose()
