@@ -22,8 +22,8 @@ from keepalived_dummy import (
     links,
     pinned,
     plan,
+    policy_rules,
     routes,
-    rules,
     sysctls,
     tc,
     units,
@@ -162,7 +162,7 @@ def _remove_rules(
 ) -> None:
     """Take away the rules that stand for networkd's; where a VIP is held its replies may need them."""
     with kernel.open_dump_socket() as dumps, contextlib.suppress(OSError):  # no IPv6
-        read = [rules.rule(m.body) for m in kernel.dump(dumps, rules.dump(family))]
+        read = [policy_rules.rule(m.body) for m in kernel.dump(dumps, policy_rules.dump(family))]
         for one in read:
             if one is None or one.protocol != routes.PROTOCOL:
                 continue
@@ -171,7 +171,7 @@ def _remove_rules(
                 command = f"ip -{number} rule delete pref {one.priority} proto {routes.PROTOCOL}"
                 result.notes.append(f"{what} stays, a VIP is held; to remove it: {command}")
             else:
-                sock.send(rules.take(one))
+                sock.send(policy_rules.take(one))
                 result.changed.append(f"{what} removed")
 
 

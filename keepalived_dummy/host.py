@@ -7,7 +7,7 @@ It is told of messages and answers through the three functions it is given; it o
 import socket
 from collections.abc import Callable
 
-from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes, rules
+from keepalived_dummy import groups, heal, interfaces, managers, netlink, policy_rules, routes
 from keepalived_dummy.events import Event, event, some
 from keepalived_dummy.groups import Groups, Membership
 from keepalived_dummy.hearing import Ask, Hearing, Uplink
@@ -22,7 +22,7 @@ from keepalived_dummy.netlink import (
     Message,
 )
 from keepalived_dummy.plan import Dummy, Plan
-from keepalived_dummy.rules import Rule
+from keepalived_dummy.policy_rules import Rule
 from keepalived_dummy.steering import Steering
 from keepalived_dummy.wayout import WayOut
 
@@ -170,10 +170,10 @@ class Host:
 
     def rule(self, m: Message, own_port: int, now: float) -> None:
         """A rule's message: one that networkd deleted is put back."""
-        r = rules.rule(m.body)
+        r = policy_rules.rule(m.body)
         if m.pid == own_port or r is None:
             return
-        if m.type == rules.RTM_NEWRULE:
+        if m.type == policy_rules.RTM_NEWRULE:
             self._send(self.steering.added(r))
             return
         tables = {table for way in self.ways.values() for table in way.tables}

@@ -16,9 +16,9 @@ It is told what happens and answers with the bytes to send; it does no I/O and r
 
 from collections.abc import Callable, Collection
 
-from keepalived_dummy import managers, netlink, routes, rules
+from keepalived_dummy import managers, netlink, policy_rules, routes
 from keepalived_dummy.events import Event, event
-from keepalived_dummy.rules import Rule
+from keepalived_dummy.policy_rules import Rule
 
 GRACE = 10.0
 _AGAIN = 200  # how often a rule of ours that somebody deletes is put back in one use
@@ -52,7 +52,7 @@ class Steering:
         found = [ours for ours, place in self._places.items() if _is_back(place.stands_for, r)]
         for ours in found:
             del self._places[ours]
-        return b"".join(map(rules.take, found))
+        return b"".join(map(policy_rules.take, found))
 
     def deleted(self, r: Rule, port: int, tables: Collection[int], held: bool, now: float) -> bytes:
         """A rule was deleted. `port`: by whom, `tables`: those of uplinks' routes, `held`: whether a VIP is."""
@@ -61,17 +61,17 @@ class Steering:
             if place.again > _AGAIN:
                 del self._places[r]
                 return b""
-            return rules.put(r)
+            return policy_rules.put(r)
         if r.protocol == routes.PROTOCOL or len(self._places) >= LIMIT:
             return b""
         if not (r.table in tables or (held and _is_added(r))) or not managers.is_manager(port):
             return b""
-        ours = rules.copy(r)
+        ours = policy_rules.copy(r)
         self._places[ours] = _Place(r, now, held)
         family = "IPv4" if r.family == netlink.AF_INET else "IPv6"
         text = f"{family} rule {r.priority} that leads to table {r.table} is gone, put back"
         self._tell(event("rule-put-back", text, FAMILY=family, TABLE=str(r.table)))
-        return rules.put(ours)
+        return policy_rules.put(ours)
 
     def picture(self, found: list[Rule], now: float) -> bytes:
         """Take all rules there are, after a start or lost events."""
@@ -79,7 +79,7 @@ class Steering:
         lost = self._places.keys() - there
         for r in there - self._places.keys():  # of an earlier run
             self._places[r] = _Place(r, now, False)
-        send = b"".join(map(rules.put, lost))
+        send = b"".join(map(policy_rules.put, lost))
         return send + b"".join(self.added(r) for r in found)
 
     def vips(self, held: bool) -> None:
@@ -101,14 +101,14 @@ class Steering:
                 place.since = now
                 continue
             if place.held and _is_added(place.stands_for):
-                send += rules.put(place.stands_for)
+                send += policy_rules.put(place.stands_for)
             del self._places[ours]
-            send += rules.take(ours)
+            send += policy_rules.take(ours)
         return send
 
     def stop(self, in_use: Collection[int]) -> bytes:
         """The daemon stops: ours go unless the routes that they lead to stay."""
-        return b"".join(rules.take(r) for r in self._places if r.table not in in_use)
+        return b"".join(policy_rules.take(r) for r in self._places if r.table not in in_use)
 
 
 def _is_back(gone: Rule, r: Rule) -> bool:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
-from keepalived_dummy import interfaces, kernel, netlink, routes, rules, wayout
+from keepalived_dummy import interfaces, kernel, netlink, policy_rules, routes, wayout
 from keepalived_dummy.host import Host, Place
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.state import ERR, log
@@ -164,12 +164,12 @@ class Survey:
         found = []
         for family in (AF_INET, AF_INET6):
             try:
-                found += self._ask(rules.dump(family))
+                found += self._ask(policy_rules.dump(family))
             except OSError as problem:
                 if problem.errno not in _NONE:
                     log(ERR, f"netlink: {problem}")
                     return False
-        read = (rules.rule(m.body) for m in found if m.type == rules.RTM_NEWRULE)
+        read = (policy_rules.rule(m.body) for m in found if m.type == policy_rules.RTM_NEWRULE)
         self._host.rules([r for r in read if r], now)
         return True
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from keepalived_dummy import heal, interfaces, managers, memory, netlink, routes, rules, wire
+from keepalived_dummy import heal, interfaces, managers, memory, netlink, policy_rules, routes, wire
 from keepalived_dummy.events import KINDS, Event
 from keepalived_dummy.host import PREF, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.plan import Dummy, Filter, PinnedSource, Plan
+from keepalived_dummy.policy_rules import Rule
 from keepalived_dummy.routes import Held, Route
-from keepalived_dummy.rules import Rule
 from keepalived_dummy.wayout import WayOut
 
 DUMMY, UPLINK = 5, 2
@@ -655,12 +655,14 @@ def test_a_rule_that_networkd_takes_is_put_back(
     world.host.ways[UPLINK, AF_INET].snapshot([DEFAULT], world.now)
     gone = Rule(AF_INET, 254, 300, 4, bytes((AF_INET, 0, 0, 0, 0, 0, 0, 1)) + bytes(4))
     gone = gone._replace(selector=gone.selector + netlink.attribute(15, struct.pack("=I", 254)))
-    (asked,) = netlink.messages(rules.put(gone))
+    (asked,) = netlink.messages(policy_rules.put(gone))
     world.sent.clear()
-    for kind in (rules.RTM_DELRULE, rules.RTM_NEWRULE):
+    for kind in (policy_rules.RTM_DELRULE, policy_rules.RTM_NEWRULE):
         world.host.rule(Message(kind, 0, 0, port, asked.body), 4, world.now)
-    ours = rules.copy(gone)
-    wanted = [(rules.RTM_NEWRULE, ours), (rules.RTM_DELRULE, ours)] if port == 1 else []
-    assert [(m.type, rules.rule(m.body)) for m in world.sent] == wanted
-    world.host.rule(Message(rules.RTM_DELRULE, 0, 0, port, asked.body), port, world.now)
+    ours = policy_rules.copy(gone)
+    wanted = (
+        [(policy_rules.RTM_NEWRULE, ours), (policy_rules.RTM_DELRULE, ours)] if port == 1 else []
+    )
+    assert [(m.type, policy_rules.rule(m.body)) for m in world.sent] == wanted
+    world.host.rule(Message(policy_rules.RTM_DELRULE, 0, 0, port, asked.body), port, world.now)
     assert len(world.sent) == len(wanted), "what the daemon itself asked for"

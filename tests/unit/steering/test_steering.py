@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepalived_dummy import managers, netlink, routes, rules
+from keepalived_dummy import managers, netlink, policy_rules, routes
 from keepalived_dummy.events import Event
 from keepalived_dummy.netlink import AF_INET, AF_INET6
-from keepalived_dummy.rules import RTM_DELRULE, RTM_NEWRULE, Rule
+from keepalived_dummy.policy_rules import RTM_DELRULE, RTM_NEWRULE, Rule
 from keepalived_dummy.steering import GRACE, Steering
 
 NETWORKD, SOMEBODY = 1, 4711
@@ -39,7 +39,7 @@ def made(
         (2, packed),
     ):
         body += netlink.attribute(kind, data)
-    found = rules.rule(body)
+    found = policy_rules.rule(body)
     assert found is not None
     return found
 
@@ -54,7 +54,7 @@ class Kernel:
 
     def send(self, data: bytes) -> None:
         for m in netlink.messages(data):
-            r = rules.rule(m.body)
+            r = policy_rules.rule(m.body)
             assert r is not None
             if m.type == RTM_DELRULE:
                 if r in self.there:
@@ -73,7 +73,7 @@ class Kernel:
         self.tell(RTM_DELRULE, r, port)
 
     def add(self, r: Rule) -> None:
-        self.send(rules.put(r))
+        self.send(policy_rules.put(r))
         self.tell(RTM_NEWRULE, r)
 
     def wait(self, seconds: float, in_use: frozenset[int] = frozenset()) -> None:
@@ -107,7 +107,7 @@ def test_networkd_adds_its_own_beside_ours() -> None:
     own = made(1000)
     kernel = Kernel(own)
     kernel.delete(own)
-    kernel.send(rules.put(own))
+    kernel.send(policy_rules.put(own))
     assert own in kernel.there
 
 
@@ -117,7 +117,7 @@ def test_networkd_adds_its_own_beside_ours() -> None:
 def test_ours_has_the_next_priority_but_comes_before_the_main_table(
     priority: int, expected: int
 ) -> None:
-    assert rules.copy(made(priority)).priority == expected
+    assert policy_rules.copy(made(priority)).priority == expected
 
 
 def test_a_rule_that_an_admin_deletes_stays_deleted() -> None:
@@ -162,7 +162,7 @@ def test_a_rule_of_a_script_is_restored_where_a_vip_is_held(protocol: int, held:
     theirs = made(500, table=7, protocol=protocol)
     kernel = Kernel(theirs, held=held != "not held")
     kernel.delete(theirs)
-    assert kernel.there == ([] if held == "not held" else [rules.copy(theirs)])
+    assert kernel.there == ([] if held == "not held" else [policy_rules.copy(theirs)])
     if held == "went":
         kernel.it.vips(False)
     kernel.wait(GRACE + 1)
@@ -203,8 +203,8 @@ def test_ours_that_networkd_drops_as_foreign_is_back_but_not_for_ever() -> None:
 
 def test_what_an_earlier_run_left_goes() -> None:
     own = made(1000)
-    left = rules.copy(made(2000, source="192.0.2.11"))
-    kernel = Kernel(own, rules.copy(own), left)
+    left = policy_rules.copy(made(2000, source="192.0.2.11"))
+    kernel = Kernel(own, policy_rules.copy(own), left)
     kernel.send(kernel.it.picture(list(kernel.there), kernel.now))
     assert kernel.there == [own, left]
     kernel.wait(GRACE + 1)
@@ -217,9 +217,9 @@ def test_lost_events() -> None:
     kernel = Kernel(first, second)
     kernel.delete(first)
     kernel.delete(second)
-    kernel.there = [rules.copy(first), first]
+    kernel.there = [policy_rules.copy(first), first]
     kernel.send(kernel.it.picture(list(kernel.there), kernel.now))
-    assert kernel.there == [first, rules.copy(second)]
+    assert kernel.there == [first, policy_rules.copy(second)]
 
 
 @pytest.mark.parametrize("in_use", [True, False])
@@ -233,14 +233,14 @@ def test_a_stop_leaves_what_leads_to_routes_that_stay(in_use: bool) -> None:
 
 def test_a_rule_is_sent_whole() -> None:
     own = made(1000, table=70000)
-    (m,) = netlink.messages(rules.put(own))
-    assert rules.rule(m.body) == own
+    (m,) = netlink.messages(policy_rules.put(own))
+    assert policy_rules.rule(m.body) == own
     assert struct.unpack_from("=BBBBBBBBI", m.body)[7] == 1, "FR_ACT_TO_TBL"
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_rule_or_a_clear_error(data: bytes) -> None:
     try:
-        rules.rule(data)
+        policy_rules.rule(data)
     except netlink.Malformed as problem:
         assert "bytes" in str(problem)

@@ -9,11 +9,11 @@ from types import TracebackType
 
 import pytest
 
-from keepalived_dummy import apply, kernel, links, netlink, routes, rules, tc
+from keepalived_dummy import apply, kernel, links, netlink, policy_rules, routes, tc
 from keepalived_dummy.interfaces import Address, Link
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
+from keepalived_dummy.policy_rules import Rule
 from keepalived_dummy.routes import Held, Key, Route
-from keepalived_dummy.rules import Rule
 
 UPLINK = Link(3, 0x43, "ens3", "", b"", 1500, 1, "", 1)
 DUMMY = Link(7, 0x43, "keepalived0", "dummy", b"", 1500, 1, "keepalived-dummy:keepalived", 1)
@@ -30,7 +30,7 @@ RULES: list[Rule] = []
 
 
 def answer(r: Rule) -> list[Message]:
-    return list(netlink.messages(rules.put(r)))
+    return list(netlink.messages(policy_rules.put(r)))
 
 
 OURS = [route(AF_INET, 24), route(AF_INET, 16), route(AF_INET6, 64)]
@@ -60,7 +60,7 @@ class Kernel:
         if request == routes.dump_held():
             return [m for held in HELD for m in netlink.messages(routes.hold(held))]
         (asked,) = netlink.messages(request)
-        if asked.type == rules.RTM_GETRULE:
+        if asked.type == policy_rules.RTM_GETRULE:
             return [m for r in RULES if r.family == asked.body[0] for m in answer(r)]
         family = asked.body[0]
         assert request == routes.dump_routes(family, 0)
@@ -146,7 +146,7 @@ def test_rules_of_the_way_out_go_unless_a_vip_needs_them(
     monkeypatch.setattr(f"{__name__}.RULES", [ours, others])
     monkeypatch.setattr(f"{__name__}.OURS", [OURS[0]])
     result, sent = removed(monkeypatch, tmp_path, (VIP,) if held else ())
-    assert (rules.take(ours) in sent) == (not held)
-    assert rules.take(others) not in sent
+    assert (policy_rules.take(ours) in sent) == (not held)
+    assert policy_rules.take(others) not in sent
     said = result.notes if held else result.changed
     assert any("IPv4 rule 301 of the way out" in line for line in said)
