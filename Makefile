@@ -189,7 +189,7 @@ demo: $(DEB) ## the job side by side, in a guest of SUITE with clients pinging
 	$(call packages,$(GUEST_PACKAGES))
 	@tests/demo/run $(SUITE) $(DEB)
 
-bench: build ## what the generator costs a boot, the message of the day a login, and reading a large keepalived.conf
+bench: build ## what the generator costs a boot, the message of the day a login, reading a large keepalived.conf, and the way out a client
 	$(call packages,python3-jinja2 python3-pyroute2)
 	@for bench in tests/bench/bench_*.py; do $(PYTHON) $$bench || exit 1; done
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from keepalived_dummy import (
     links,
     pinned,
     plan,
+    policy_rules,
     programs,
     routes,
     sysctls,
@@ -153,6 +155,25 @@ def _remove_way_out(host: links.Host, held: bool, result: Result) -> None:
                     result.changed.append(f"{what} removed")
             for route in found if not held else ():
                 sock.send(routes.take(route))
+            _remove_rules(sock, number, family, held, result)
+
+
+def _remove_rules(
+    sock: socket.socket, number: int, family: int, held: bool, result: Result
+) -> None:
+    """Take away the rules that stand for networkd's; where a VIP is held its replies may need them."""
+    with kernel.open_dump_socket() as dumps, contextlib.suppress(OSError):  # no IPv6
+        read = [policy_rules.rule(m.body) for m in kernel.dump(dumps, policy_rules.dump(family))]
+        for one in read:
+            if one is None or one.protocol != routes.PROTOCOL:
+                continue
+            what = f"IPv{number} rule {one.priority} of the way out"
+            if held:
+                command = f"ip -{number} rule delete pref {one.priority} proto {routes.PROTOCOL}"
+                result.notes.append(f"{what} stays, a VIP is held; to remove it: {command}")
+            else:
+                sock.send(policy_rules.take(one))
+                result.changed.append(f"{what} removed")
 
 
 def _release_sources(host: links.Host, held: bool, result: Result) -> None:

@@ -23,8 +23,10 @@ from keepalived_dummy.inotify import Watches
 from keepalived_dummy.netlink import (
     GROUP_IPV4_ADDRESS,
     GROUP_IPV4_ROUTE,
+    GROUP_IPV4_RULE,
     GROUP_IPV6_ADDRESS,
     GROUP_IPV6_ROUTE,
+    GROUP_IPV6_RULE,
     GROUP_LINK,
     GROUP_TC,
     Message,
@@ -39,6 +41,7 @@ _APPLY = [sys.executable, *sys.orig_argv[1:-1], "apply", "--daemon"]
 
 _LINKS = GROUP_LINK | GROUP_IPV4_ADDRESS | GROUP_IPV6_ADDRESS
 _ROUTES = GROUP_IPV4_ROUTE | GROUP_IPV6_ROUTE
+_RULES = GROUP_IPV4_RULE | GROUP_IPV6_RULE
 _BUFFER = 8 << 20
 _AT_ONCE = 200  # datagrams of one socket before the others have their turn
 _COALESCE = 0.1  # an editor saves in several steps
@@ -60,10 +63,11 @@ class Daemon:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._loop = select.epoll()
-        self._requests = kernel.open_socket()
+        self._requests = kernel.open_socket(buffer=_BUFFER)
         self._port: int = self._requests.getsockname()[0]
         self._links = kernel.open_socket(_LINKS, _BUFFER)
         self._routes = kernel.open_socket(_ROUTES, _BUFFER)
+        self._rules = kernel.open_socket(_RULES)
         self._tc = kernel.open_socket(GROUP_TC, _BUFFER)
         self._watches = Watches()
         self._signals = socket.socketpair()
@@ -92,6 +96,7 @@ class Daemon:
         # In the order they are looked at: the addresses first.
         handlers: dict[int, Callable[[], None]] = {
             self._links.fileno(): self._on_links,
+            self._rules.fileno(): self._on_rules,
             self._routes.fileno(): self._on_routes,
             self._tc.fileno(): self._on_tc,
             self._requests.fileno(): self._on_answer,
@@ -122,6 +127,7 @@ class Daemon:
             self._host.stale = True  # a conf may have gone since: the pass makes what is missing
             self._host.load(known, now)
             self._survey.picture(now)
+            self._survey.rules(now)
         self._passes.want("start")
 
     def _end(self) -> int:
@@ -129,6 +135,7 @@ class Daemon:
         notify.notify("STOPPING=1")
         for way in self._host.ways.values():
             self._send(way.stop())
+        self._send(self._host.steering.stop(self._host.tables_in_use()))
         self._passes.stop()
         self._report()
         return 0
@@ -151,9 +158,11 @@ class Daemon:
     # Time
 
     def _timeout(self, now: float) -> float | None:
+        self._survey.mark()
         times = [way.deadline() for way in self._host.ways.values()]
         times += [self._survey.deadline(), self._passes.deadline(now), self._host.losses.deadline()]
         times += [self._join_at, self._report_at, self._host.hearing.due]
+        times.append(self._host.steering.deadline())
         if self._watchdog:
             times.append(self._fed + self._watchdog)
         due = [t for t in times if t is not None]
@@ -161,8 +170,10 @@ class Daemon:
 
     def _timers(self, now: float) -> None:
         host = self._host
+        self._survey.mark()
         for way in host.ways.values():
             self._send(way.tick(now))
+        host.tick_rules(now)
         if self._survey.tick(now):
             self._changed()
         if host.hearing.due is not None and now >= host.hearing.due:
@@ -217,6 +228,14 @@ class Daemon:
             else:
                 self._host.route(message, self._port, now)
 
+    def _on_rules(self) -> None:
+        now = time.monotonic()
+        for message in _received(self._rules):
+            if message is None:
+                self._survey.rules(now)
+            else:
+                self._host.rule(message, self._port, now)
+
     def _on_tc(self) -> None:
         for message in _received(self._tc):
             if message is None:
@@ -245,9 +264,14 @@ class Daemon:
         self._passes.mend(script)
 
     def _on_answer(self) -> None:
+        now = time.monotonic()
         for message in _received(self._requests):
-            if message and message.type == netlink.NLMSG_ERROR:
+            if message is None:
+                self._host.dirty.update(dict.fromkeys(self._host.ways, now))
+            elif message.type == netlink.NLMSG_ERROR:
                 code = netlink.error(message.body)
+                if code and message.seq:
+                    self._host.refused(message.seq, code, now)
                 if code not in (0, *_LATE):
                     state.log(state.WARNING, f"netlink: refused: {os.strerror(code)}")
 
@@ -304,6 +328,7 @@ class Daemon:
         now = time.monotonic()
         self._host.load(new, now)
         self._survey.picture(now)
+        self._survey.rules(now)
         self._host.hear(now)
         self._watches.replace(new.watch, new.sysctls)
         self._host.join()

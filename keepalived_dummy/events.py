@@ -43,6 +43,8 @@ KINDS = {
     "way-out-closes": Kind("5558d7712e544747a566978fb2620962", INFO, ("UPLINK", "FAMILY")),
     "way-out-moves": Kind("87ad028603e243e7bc42cf8c08562aa2", INFO, ("UPLINK", "FAMILY")),
     "way-out-fought": Kind("f72ccea2618b4dfabc390b2d38a294f8", WARNING, ("UPLINK", "FAMILY")),
+    "way-out-waits": Kind("c8f0a3b5d9124c7e8a61f2d74e50b39c", WARNING, ("UPLINK", "FAMILY")),
+    "rule-put-back": Kind("5b1d6f0c2a7e4e0f9c3b8d1e6a945f27", INFO, ("FAMILY", "TABLE")),
     # pinned sources
     "source-away": Kind("5152f5d44f854c87a822965bfce9dae5", INFO, ("UPLINK", "SOURCE")),
     "source-back": Kind("daa9dbb565014d748b148a43a9e4c68d", INFO, ("UPLINK", "SOURCE", "SECONDS")),

@@ -34,6 +34,7 @@ SETTINGS = {
     "virtual_rules": ("ManageForeignRoutingPolicyRules", 249),
     "static_rules": ("ManageForeignRoutingPolicyRules", 249),
 }
+_SCRIPT = re.compile(r"notify(_(master|backup|fault|stop|deleted|master_rx_lower_pri))?")
 # Without one of these in keepalived.conf there is nothing to look for, and the reader is not imported.
 _HINT = re.compile(b"include|" + "|".join(SETTINGS).encode())
 
@@ -104,6 +105,19 @@ def unseen(document: Document, config: Config) -> Iterator[str]:
         f" write {' and '.join(f'{name}=no' for name in names)} under [Network] into a file of"
         " /etc/systemd/networkd.conf.d"
     )
+
+
+def of_scripts(document: Document) -> Iterator[str]:
+    """What adopt says where keepalived runs scripts at a transition. Pure."""
+    blocks = [block for one in document.statements for block in (one, *one.children)]
+    found = [block for block in blocks if _SCRIPT.fullmatch(block.keyword) and len(block.words) > 1]
+    if found:
+        reasons = ", ".join(dict.fromkeys(map(_reason, found)))
+        yield (
+            f"{reasons}: networkd drops what such a script adds, and keepalived runs it only at a transition; the"
+            " daemon restores routes of an uplink and rules, but not addresses: those belong into"
+            " virtual_ipaddress_excluded or netplan"
+        )
 
 
 def _asking(document: Document) -> list[Statement]:

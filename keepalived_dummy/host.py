@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keepalived_dummy import groups, heal, interfaces, managers, netlink, routes
+from keepalived_dummy import groups, heal, interfaces, managers, netlink, policy_rules, routes
 from keepalived_dummy.events import Event, event, some
 from keepalived_dummy.filter_losses import GAP, GAP_OURS, Losses
 from keepalived_dummy.groups import Groups, Membership
@@ -24,6 +24,8 @@ from keepalived_dummy.netlink import (
     Message,
 )
 from keepalived_dummy.plan import Dummy, Plan
+from keepalived_dummy.policy_rules import Rule
+from keepalived_dummy.steering import Steering
 from keepalived_dummy.wayout import WayOut
 
 Place = tuple[int, int]  # interface index, family: what a WayOut is for
@@ -66,6 +68,7 @@ class Host:
         self.groups = Groups(edges.store)
         self.groups_due = False
         self.ways: dict[Place, WayOut] = {}
+        self.steering = Steering(edges.tell)
         self.dirty: dict[Place, float] = {}  # whose routes are to be read again, and when
         self.heals: dict[str, int] = {}
         self.resync: float | None = None
@@ -181,6 +184,36 @@ class Host:
                     self._send(way.taken(route, now))
             if route or m.flags & _REPLACE:
                 self.dirty.setdefault(place, now + _DEBOUNCE)
+
+    def rule(self, m: Message, own_port: int, now: float) -> None:
+        """A rule's message: one that networkd deleted is put back."""
+        r = policy_rules.rule(m.body)
+        if m.pid == own_port or r is None:
+            return
+        if m.type == policy_rules.RTM_NEWRULE:
+            self._send(self.steering.added(r))
+            return
+        tables = {table for way in self.ways.values() for table in way.tables}
+        held = any(way.held for way in self.ways.values())
+        self._send(self.steering.deleted(r, m.pid, tables, held, now))
+
+    def rules(self, found: list[Rule], now: float) -> None:
+        """All rules there are, after a start or lost events."""
+        self._send(self.steering.picture(found, now))
+
+    def tick_rules(self, now: float) -> None:
+        """Take rules of ours whose time has come."""
+        self._send(self.steering.tick(self.tables_in_use(), now))
+
+    def tables_in_use(self) -> set[int]:
+        """The tables that have routes of the way out."""
+        return {table for way in self.ways.values() for table in way.tables_in_use}
+
+    def refused(self, seq: int, code: int, now: float) -> None:
+        """The kernel did not take a message that was sent: its place is read again, and what is lacking sent again."""
+        for place, way in self.ways.items():
+            if (pause := way.refused(seq, code, self.ways.values())) is not None:
+                self.dirty[place] = max(self.dirty.get(place, 0.0), now + pause)
 
     def tc(self, m: Message, applying: bool, now: float) -> None:
         """A filter's or qdisc's message. What `apply` itself puts there while it runs asks for no other pass."""
@@ -408,6 +441,7 @@ class Host:
         for way in self.ways.values():
             if way.uplink in self._dummies[dummy].uplinks:
                 self._send(way.vips(self._held(way.uplink), now))
+        self.steering.vips(any(way.held for way in self.ways.values()))
 
     def _has_way(self, uplink: str) -> bool:
         return any(d.way_out and self._serves(d, uplink) for d in self._dummies.values())

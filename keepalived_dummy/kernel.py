@@ -14,7 +14,7 @@ from collections.abc import Callable
 from keepalived_dummy import netlink
 
 _SO_RCVBUFFORCE = 33
-_SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_GET_STRICT_CHK = 270, 10, 12
 _DATAGRAM = 1 << 18  # a dump's datagrams are 32 KiB at most, an event is one message
 TRIES = 5
 PAUSE = 0.005  # between them, s
@@ -35,6 +35,7 @@ def open_socket(groups: int = 0, buffer: int = 0) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
         except PermissionError:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)  # a refusal does not repeat what was refused
     sock.bind((0, groups))
     return sock
 
@@ -47,9 +48,19 @@ def open_dump_socket() -> socket.socket:
     return sock
 
 
-def receive(sock: socket.socket) -> list[netlink.Message]:
-    """The messages of one datagram. OSError ENOBUFS where events were lost."""
-    return list(netlink.messages(sock.recv(_DATAGRAM)))
+def receive(sock: socket.socket, size: int = _DATAGRAM) -> list[netlink.Message]:
+    """The messages of one datagram. OSError ENOBUFS where events were lost.
+
+    The kernel fills a dump's next datagram up to the largest `size` that the socket was read with.
+    """
+    return list(netlink.messages(sock.recv(size)))
+
+
+def request(sock: socket.socket, asked: bytes) -> int:
+    """Send a request, and return the number that its answers bear."""
+    seq = next(_numbers) & 0xFFFFFFFF
+    sock.send(netlink.numbered(asked, seq))
+    return seq
 
 
 Thin = Callable[[list[netlink.Message]], list[netlink.Message]]

@@ -5,6 +5,7 @@ The addresses that uplinks have had since the boot, the dummies that are kept do
 back: an address may be away while the daemon starts, and nothing on the host tells these then.
 """
 
+import functools
 import json
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ def pack(host: Host) -> bytes:
         {
             "index": index,
             "family": family,
-            "routes": [_body(route).hex() for route in way.routes],
+            "routes": [_body(route) for route in way.routes],
         }
         for (index, family), way in host.ways.items()
     ]
@@ -37,9 +38,10 @@ def pack(host: Host) -> bytes:
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
 
-def _body(route: Route) -> bytes:
+@functools.lru_cache(maxsize=4096)
+def _body(route: Route) -> str:
     (message,) = messages(routes.restore(route))
-    return message.body
+    return message.body.hex()
 
 
 def unpack(content: bytes) -> Memory:

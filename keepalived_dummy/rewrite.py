@@ -88,6 +88,7 @@ def rewrite(document: Document, files: Files, config: Config, facts: Facts, wish
     routes = tuple((one.instance.name.text, one.line) for one in added.routes)
     result = read_from(Overlay(files, after), document.path) if routes else document
     notes += foreign.unseen(result, config)
+    notes += foreign.of_scripts(document) if moving else ()
     vips = tuple(_places(document, moving, chosen.names))
     used = {chosen.names[device] for _, _, device in moving if device in chosen.names}
     confs = chosen.confs if used else {}

@@ -5,6 +5,7 @@ Numbers: include/uapi/linux/rtnetlink.h.
 """
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from keepalived_dummy.netlink import (
@@ -25,8 +26,10 @@ from keepalived_dummy.netlink import (
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 PROTOCOL = 75  # a route of the way out, free in rtnetlink.h and in iproute2's rt_protos
+BOOT = 3  # RTPROT_BOOT (linux/rtnetlink.h): what `ip route add` writes, by hand or in a script
 KEEPALIVED = 18  # RTPROT_KEEPALIVED (linux/rtnetlink.h): of virtual_routes and static_routes
 METRIC = 60000  # worse than any route of networkd, NetworkManager or the kernel
+_WORST = 0xFFFFFFFF
 
 RT_TABLE_LOCAL = 255
 BROADCAST = b"\xff\xff\xff\xff"
@@ -36,6 +39,7 @@ _RT_SCOPE_HOST = 254
 _RTM_F_FIB_MATCH = 0x2000  # answer with the entry of the table instead of the resolved route
 _RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = range(1, 8)
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP = 9, 15, 18, 21, 22
+_RTA_CACHEINFO, _RTA_NH_ID = 12, 30  # counters, and a nexthop object beside what it stands for
 # source prefix, metrics (mtu and so on), router preference: kept as they are
 _KEPT = (_RTA_SRC, 8, 20)
 _HOP = (_RTA_GATEWAY, _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP)
@@ -46,20 +50,27 @@ _U32 = struct.Struct("=I")
 
 
 class Key(NamedTuple):
-    """What a packet is matched with: two routes of one key differ by metric or next hop."""
+    """What a packet is matched with: two routes of one key differ by metric or next hop.
+
+    `source` is the prefix of a source-specific route (IPv6), not the source that the kernel chooses.
+    """
 
     table: int
     destination: bytes
     length: int
     tos: int
+    source: bytes = b""
+    source_length: int = 0
 
 
 class Route(NamedTuple):
-    """A route through `ifindex`, of a multipath one the hop through it; `extra` are attributes to keep, packed."""
+    """A route through `ifindex`, of a multipath one the hop through it; `extra` are attributes to keep, packed.
+
+    `whole`: the body of its message, of a route that only its owner sets again (`is_restored`).
+    """
 
     family: int
     key: Key
-    src_length: int
     protocol: int
     scope: int
     metric: int
@@ -67,6 +78,7 @@ class Route(NamedTuple):
     source: bytes
     gateway: bytes
     extra: bytes
+    whole: bytes = b""
 
 
 def protocol(body: bytes) -> int:
@@ -98,8 +110,7 @@ def route(body: bytes, ifindex: int) -> Route | None:
         return None
     return Route(
         family,
-        Key(table, destination, length, tos),
-        src_length,
+        Key(table, destination, length, tos, a.get(_RTA_SRC, b""), src_length),
         proto,
         scope,
         u32(a[_RTA_PRIORITY]) if _RTA_PRIORITY in a else 0,
@@ -110,7 +121,31 @@ def route(body: bytes, ifindex: int) -> Route | None:
             attribute(kind, data)
             for kind, data in sorted(({k: a[k] for k in _KEPT if k in a} | hop).items())
         ),
+        _whole(body) if is_restored(proto) else b"",
     )
+
+
+def is_restored(proto: int) -> bool:
+    """Tell whether a route of this protocol is restored as it was: networkd sets none of these."""
+    return proto in (KEEPALIVED, BOOT)
+
+
+def _whole(body: bytes) -> bytes:
+    """Return a route's message body as it can be sent: the kernel refuses flags of a hop's state."""
+    *head, flags = unpack(_ROUTE, body)
+    new: bytes = _ROUTE.pack(*head, flags & _RTNH_F_ONLINK)
+    for kind, data in attributes(body, _ROUTE.size):
+        if kind == _RTA_MULTIPATH:
+            new += attribute(kind, b"".join(map(_sendable, _hops(data))))
+        elif kind not in (_RTA_CACHEINFO, _RTA_NH_ID):
+            new += attribute(kind, data)
+    return new
+
+
+def _sendable(hop: bytes) -> bytes:
+    length, flags, weight, index = _NEXTHOP.unpack_from(hop)
+    head: bytes = _NEXTHOP.pack(length, flags & _RTNH_F_ONLINK, weight, index)
+    return b"".join((head, hop[_NEXTHOP.size :], b"\0" * (-length % 4)))
 
 
 class Held(NamedTuple):
@@ -207,19 +242,25 @@ def _link_local(family: int, destination: bytes, length: int) -> bool:
 def _hop(a: dict[int, bytes], ifindex: int) -> dict[int, bytes] | None:
     """The attributes of the (first) next hop through `ifindex`."""
     if _RTA_MULTIPATH in a:
-        data, offset = a[_RTA_MULTIPATH], 0
-        while len(data) - offset >= _NEXTHOP.size:
-            length, _, _, index = _NEXTHOP.unpack_from(data, offset)
-            if not _NEXTHOP.size <= length <= len(data) - offset:
-                raise Malformed(f"a next hop of {length} bytes in the {len(data) - offset} left")
-            if index == ifindex:
-                hop = dict(attributes(data[offset : offset + length], _NEXTHOP.size))
-                return {k: hop[k] for k in _HOP if k in hop}
-            offset += length + 3 & ~3
+        for hop in _hops(a[_RTA_MULTIPATH]):
+            if _NEXTHOP.unpack_from(hop)[3] == ifindex:
+                found = dict(attributes(hop, _NEXTHOP.size))
+                return {k: found[k] for k in _HOP if k in found}
         return None
     if _RTA_OIF not in a or u32(a[_RTA_OIF]) != ifindex:
         return None
     return {k: a[k] for k in _HOP if k in a}
+
+
+def _hops(data: bytes) -> Iterator[bytes]:
+    """Yield the next hops of a multipath route, each with its header."""
+    offset = 0
+    while len(data) - offset >= _NEXTHOP.size:
+        length = _NEXTHOP.unpack_from(data, offset)[0]
+        if not _NEXTHOP.size <= length <= len(data) - offset:
+            raise Malformed(f"a next hop of {length} bytes in the {len(data) - offset} left")
+        yield data[offset : offset + length]
+        offset += length + 3 & ~3
 
 
 def prefix(address: bytes, length: int) -> bytes:
@@ -229,38 +270,62 @@ def prefix(address: bytes, length: int) -> bytes:
     return (int.from_bytes(address, "big") & mask).to_bytes(len(address), "big")
 
 
-def put(r: Route) -> bytes:
-    """Adds a route of ours in the place of `r`, unless it is there.
+def copy(r: Route, metric: int) -> Route:
+    """Return the route of ours that stands for `r`, without its source, which is the address that is gone."""
+    return r._replace(protocol=PROTOCOL, metric=metric, source=b"", whole=b"")
 
-    Without its source, which is the address that is gone; a gateway is on link whatever the addresses are.
+
+def beside(metric: int, tries: int = 0) -> int:
+    """Return a metric with which a route comes right after one with `metric`.
+
+    `tries`: how often another route had the metric returned before. Then the metric right before is tried once: the
+    other one may be of another uplink, and come after.
     """
-    return message(RTM_NEWROUTE, CREATE | EXCL, _body(r))
+    if metric > 1 and tries:
+        return metric - 1 if tries == 1 else min(metric + tries, _WORST)
+    return min(metric + 1 + tries, _WORST)
+
+
+def put(r: Route, seq: int = 0) -> bytes:
+    """Add a route of ours, made by `copy`; its gateway is on link whatever the addresses are.
+
+    IPv4 has it before others of the same key and metric (fib_table_insert(), net/ipv4/fib_trie.c). IPv6 would make
+    one multipath route of it and the other, so there the kernel is to refuse it (EEXIST).
+    """
+    return message(RTM_NEWROUTE, CREATE | (EXCL if r.family == AF_INET6 else 0), _body(r), seq)
 
 
 def take(r: Route) -> bytes:
-    """Removes the route of ours in the place of `r`, and no other."""
+    """Remove a route of ours, and no other."""
     return message(RTM_DELROUTE, 0, _body(r))
 
 
-def restore(r: Route) -> bytes:
-    """Adds `r` itself, as its owner had it, unless it is there."""
-    return message(RTM_NEWROUTE, CREATE | EXCL, _body(r, ours=False))
+def restore(r: Route, seq: int = 0) -> bytes:
+    """Add `r` itself, as its owner had it, unless it is there."""
+    return message(RTM_NEWROUTE, CREATE | EXCL, r.whole or _body(r), seq)
 
 
-def _body(r: Route, ours: bool = True) -> bytes:
+def _body(r: Route) -> bytes:
+    ours = r.protocol == PROTOCOL
     flags = _RTNH_F_ONLINK if ours and r.gateway else 0
-    protocol, metric = (PROTOCOL, METRIC) if ours else (r.protocol, r.metric)
-    table = r.key.table if r.key.table < 256 else 0
-    length, tos = r.key.length, r.key.tos
+    key = r.key
     body = _ROUTE.pack(
-        r.family, length, r.src_length, tos, table, protocol, r.scope, _RTN_UNICAST, flags
+        r.family,
+        key.length,
+        key.source_length,
+        key.tos,
+        key.table if key.table < 256 else 0,
+        r.protocol,
+        r.scope,
+        _RTN_UNICAST,
+        flags,
     )
-    if length:
-        body += attribute(_RTA_DST, r.key.destination)
+    if key.length:
+        body += attribute(_RTA_DST, key.destination)
     for kind, number in (
         (_RTA_OIF, r.ifindex),
-        (_RTA_PRIORITY, metric),
-        (_RTA_TABLE, r.key.table),
+        (_RTA_PRIORITY, r.metric),
+        (_RTA_TABLE, key.table),
     ):
         body += attribute(kind, _U32.pack(number))
     if not ours and r.source:

@@ -16,13 +16,24 @@ and reads no clock. How it comes to know routes, by a dump of the uplink's after
   before that of DHCP is back. The network of a source that keepalived.conf pins stays: its peers are there.
 - while the address is away ours stay where a VIP is held or a source is pinned, for a BACKUP needs them to hear its
   MASTER where rp_filter is on; else UNHELD seconds.
-- keepalived is told nothing of a flush, and sets its virtual_routes and static_routes again at its next start or
-  election alone: those are restored as they were, once the address is back, unless the VIPs came or went meanwhile.
+- keepalived is told nothing of a flush, and sets its virtual_routes and static_routes again only at its next start or
+  election: those are restored as they were, once the address is back, unless the VIPs came or went meanwhile. Ours
+  stay until a reading shows them.
+- nobody sets again what a script or an admin added with `ip route` (protocol boot). It is restored as it was when ours
+  go and nobody else has set it, where a VIP was held all the time.
 
-Ours have the metric 60000, so any route by anybody else wins beside them.
+While a VIP is held, a route of ours has the metric of the one that it stands for, plus one: the uplink's own wins as
+soon as it is back, and routes through other uplinks stay behind it or before it, as they were. While none is held ours
+have the metric 60000, so that any other route wins: only what comes in needs them then.
+The kernel tells which of our routes it refused (`refused`); these are sent again.
 """
 
-from collections.abc import Collection
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Collection, Iterable
 
 from keepalived_dummy import routes
 from keepalived_dummy.events import Event, event
@@ -36,6 +47,7 @@ UNHELD = 10.0  # how long they stay where no VIP is held and no source is pinned
 WARN = 10.0
 LIMIT = 500  # routes kept for one uplink and family
 _ENOUGH = 4 * LIMIT  # as there can be several of one destination
+_MORE = LIMIT
 _AGAIN = 200  # how often a route of ours that somebody deletes is put back in one use
 
 _ALONE = (
@@ -43,7 +55,12 @@ _ALONE = (
     " reached and VRRP is heard. Is the DHCP server gone, has the lease run out? See 'networkctl status {name}'"
 )
 
+_REFUSED = "keepalived's own routes are still away ({why}); {n} of the way out stay in their place"
+_PAUSE, _LONGEST = 0.02, 1.0  # seconds until a route that the kernel refused is sent again
+
 Prefix = tuple[bytes, int]
+Name = tuple[Key, int]  # a route among those of its key: its metric
+_numbers = itertools.count(1)  # of messages whose refusal concerns a WayOut
 
 
 def order(r: Route) -> tuple[bool, bool, int]:
@@ -59,6 +76,28 @@ def preferred(found: list[Message], ifindex: int) -> list[Message]:
     read = [(route, m) for m in found if (route := routes.route(m.body, ifindex))]
     read.sort(key=lambda pair: order(pair[0]))
     return [m for _, m in read[:_ENOUGH]]
+
+
+class Preferred:
+    """The routes that a way out would keep, of many that are told one by one."""
+
+    def __init__(self) -> None:
+        self._routes: list[Route] = []
+        self._limit: tuple[bool, bool, int] | None = None
+
+    def add(self, r: Route) -> None:
+        """Take a route, unless there are enough better ones."""
+        if self._limit is not None and order(r) >= self._limit:
+            return
+        self._routes.append(r)
+        if len(self._routes) >= _ENOUGH + _MORE:
+            self._routes.sort(key=order)
+            del self._routes[_ENOUGH:]
+            self._limit = order(self._routes[-1])
+
+    def routes(self) -> list[Route]:
+        """Return those that are left."""
+        return self._routes
 
 
 class WayOut:
@@ -79,28 +118,50 @@ class WayOut:
         self._lost = False
         self._networks: set[Prefix] = set()  # those its addresses were of, before they went
         self._known: dict[Key, Route] = {}
-        self._ready: dict[
-            Key, bytes
-        ] = {}  # in the order to send: gateways after what they are reached by
+        # Of each key our route and its message, in the order to send: gateways after what they are reached by.
+        self._copies: dict[Key, Route] = {}
+        self._ready: dict[Key, bytes] = {}
         self._all = b""
+        self._numbers: dict[Key, int] = {}  # of these messages
+        self._keys: dict[int, Key] = {}
+        self._restorable: dict[Name, Route] = {}  # routes that only their owner sets again
+        self._lacking: dict[Name, Route] = {}  # those of them that went with this use
+        self._sent: dict[int, Name] = {}  # numbers of the messages that restore them
+        self._refused: set[Key] = set()  # routes of ours that the kernel did not take
+        self._tries: dict[Key, int] = {}  # how often another route had the metric of ours
+        self._failures = 0
+        self._why = 0  # the last errno for a route to restore
+        self.moves = 0  # a reading that began before the last of these is worth nothing
+        self.unread = False  # a change was not read yet
+        self._read = 0.0  # when the last complete reading began
         self._gone: dict[Key, float] = {}  # known, but not there now: since when
         self._ours: dict[Key, Route] = {}
         self._back = 0.0  # its address is back since
         self._patience = GRACE
         self._unheld = 0.0  # no VIP is held since
         self._held_before = False  # at the beginning of this use
-        self._restored: set[Key] = set()
         self._warned = False
         self._again = 0
         self._first = True
         self._sources: frozenset[bytes] = frozenset()  # pinned in keepalived.conf
         self._kept = False  # in use for the networks of these sources only
-        self._remembered: dict[Key, Route] = {}  # of an earlier run
+        self._remembered: dict[Name, Route] = {}  # of an earlier run
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        """The routes that could be put back."""
-        return tuple(self._known.values())
+        """The routes that could be put back, and those that can be restored."""
+        more = (r for name, r in self._restorable.items() if self._known.get(name[0]) != r)
+        return (*self._known.values(), *more)
+
+    @property
+    def tables(self) -> set[int]:
+        """The tables that these are in."""
+        return {key.table for key in self._known}
+
+    @property
+    def tables_in_use(self) -> set[int]:
+        """The tables that have routes of ours."""
+        return {key.table for key in self._ours}
 
     @property
     def known(self) -> int:
@@ -112,10 +173,15 @@ class WayOut:
         """How many routes of ours are in place."""
         return len(self._ours)
 
+    def has(self, key: Key, metric: int) -> bool:
+        """Tell whether a route of ours with this metric is in place."""
+        return key in self._ours and self._ours[key].metric == metric
+
     # What happens
 
     def address_added(self, address: bytes, length: int, now: float) -> bytes:
         """The uplink has got an address (not a link-local one)."""
+        self.moves += 1
         self._addresses.add((address, length))
         self._lost = False
         self._gone = dict.fromkeys(self._gone, now)
@@ -138,13 +204,19 @@ class WayOut:
         if (address, length) not in self._addresses:
             return b""
         self._addresses.remove((address, length))
+        self.moves += 1
         self._lost = not self._addresses
         if not self.up or not self._known:
             return b""
         self._patience = GRACE
         if not self._addresses:
+            # IPv4 flushes those of ours that are in place, IPv6 does not.
+            kept = self._ours.keys() if self.since is not None and self._family == "IPv6" else ()
+            send = (
+                b"".join(m for k, m in self._ready.items() if k not in kept) if kept else self._all
+            )
             self._begin(now, self._known)
-            return self._all
+            return send
         lost = self._lost_with(address, length)
         if not lost:
             return b""
@@ -155,9 +227,10 @@ class WayOut:
         """A route of ours was deleted, not by us: networkd drops it as foreign when it reconfigures once more."""
         if self.since is None or route.key not in self._ours or self._again >= _AGAIN:
             return b""
-        self._again += 1
-        if self._again == _AGAIN:
-            self._say("way-out-fought", "routes of the way out are deleted over and over")
+        if route.metric != self._ours[route.key].metric:
+            return b""
+        self.moves += 1
+        self._count_again()
         return self._ready.get(route.key, b"")
 
     def needs(self, route: Route) -> bool:
@@ -170,6 +243,7 @@ class WayOut:
             return b""
         if self.since is None:
             self._patience = BRIDGE
+        self.moves += 1
         self._begin(now, [route.key])
         return self._ready[route.key]
 
@@ -178,6 +252,7 @@ class WayOut:
         if up == self.up:
             return b""
         self.up = up
+        self.moves += 1
         self._gone = dict.fromkeys(self._gone, now)
         return self._begin_if_needed(now) if up else self._end(now)
 
@@ -186,7 +261,9 @@ class WayOut:
         if held == self.held:
             return b""
         self.held, self._unheld = held, now
-        return self._begin_if_needed(now)
+        self.moves += 1
+        self._build()
+        return self._shift() + self._begin_if_needed(now)
 
     def pin(self, sources: frozenset[bytes], now: float) -> bytes:
         """Take the sources that keepalived.conf pins for instances on this uplink."""
@@ -198,30 +275,59 @@ class WayOut:
 
     def remember(self, found: list[Route]) -> None:
         """Take the routes that an earlier run knew, for an uplink that has no address at the first reading."""
-        self._remembered = {r.key: r for r in found}
+        self._remembered = {(r.key, r.metric): r for r in found}
 
-    def snapshot(self, found: list[Route], now: float) -> bytes:
-        """All routes through the uplink, read after a change."""
-        own: dict[Key, Route] = {}
-        ours: dict[Key, Route] = {}
-        for r in found:
-            kept = ours if r.protocol == routes.PROTOCOL else own
-            if r.key not in kept or r.metric < kept[r.key].metric:
-                kept[r.key] = r
+    def refused(self, seq: int, code: int, others: Iterable[WayOut] = ()) -> float | None:
+        """The kernel did not take a message of ours: seconds until the routes are to be read again.
+
+        None where the message was none of this way out's, or nothing is to be done. `others`: those of other uplinks.
+        """
+        if (name := self._sent.get(seq)) is not None:
+            if name not in self._lacking or code == errno.EEXIST:
+                return None
+            self._why = code
+            return None if self._kept else self._pause()
+        key = self._keys.get(seq)
+        if key is None or key not in self._ours:
+            return None
+        if code == errno.EEXIST and self._ours[key].family == AF_INET:
+            return None  # this very route is there
+        del self._ours[key]
+        self._refused.add(key)
+        if code == errno.EEXIST:  # another route has this metric
+            tries = self._tries.get(key, 0) + 1
+            # Behind those of ours, which stand for routes that came before or were equal.
+            is_ours = any(way.has(key, self._copies[key].metric) for way in others)
+            self._tries[key] = max(tries, 2) if is_ours else tries
+        return self._pause()
+
+    def snapshot(self, found: list[Route], now: float, began: float | None = None) -> bytes:
+        """All routes through the uplink, read after a change; `began`: when that reading did."""
+        own = _best(r for r in found if r.protocol != routes.PROTOCOL)
+        mine = [r for r in found if r.protocol == routes.PROTOCOL]
+        ours = {r.key: r for r in mine}
+        self._read = now if began is None else began
+        self._note({(r.key, r.metric): r for r in found if routes.is_restored(r.protocol)}, own)
         self._learn(own, ours, now)
-        self._ours = {key: r for key, r in ours.items() if key not in own}
+        if self._refused:
+            self._build()
+        # Of several of ours the one with the right metric stays.
+        ours |= {r.key: r for r in mine if self._is_right(r)}
+        placed, self._ours = self._ours, {key: r for key, r in ours.items() if key not in own}
         send = b"".join(routes.take(r) for key, r in ours.items() if key in own)
+        send += b"".join(routes.take(r) for r in mine if r is not ours[r.key])
         if self.since is None:
-            send += b"".join(routes.take(r) for r in self._ours.values())
-            self._ours = {}
-        elif not self._lost and not self._ours:
+            send += self._take_all()
+        elif not self._lost and not self._ours and not self._is_theirs_lacking:
             send += self._end(now)
-        elif not self._lost:
-            send += self._restore()
-        elif self.up:
-            missing = [key for key in self._ready if key not in own and key not in ours]
-            self._ours.update((key, self._known[key]) for key in missing)
-            send += b"".join(self._ready[key] for key in missing)
+        else:
+            send += self._shift()
+            if self.up:
+                wanted = set(self._ready) if self._lost else placed.keys() | self._refused
+                send += self._put([k for k in self._ready if k in wanted and k not in own])
+            if not self._lost:
+                send += self._restore()
+        self._refused = set()
         return send
 
     def stop(self) -> bytes:
@@ -235,7 +341,11 @@ class WayOut:
     # Time
 
     def deadline(self) -> float | None:
-        """When `tick` has something to do."""
+        """When `tick` has something to do; None also where that needs a reading that is still to come."""
+        due = self._due()
+        return None if due is not None and self.unread and self._read < due else due
+
+    def _due(self) -> float | None:
         if not self.up:
             return None
         if self.since is None:
@@ -258,8 +368,9 @@ class WayOut:
             self._networks = {(routes.prefix(a, n), n) for a, n in self._addresses}
             return b""
         if not self._lost:
-            kept = self._networks_of_sources()
-            return self._narrow(kept) if kept else self._end(now, forget=True)
+            kept = self._networks_of_sources() | self._places_of_theirs()
+            send = self._restore_added()
+            return send + (self._narrow(kept) if kept else self._end(now, forget=True))
         if not self._is_needed:
             self._say(
                 "way-out-closes", "no VIP is held and no source is pinned, the way out closes"
@@ -304,6 +415,9 @@ class WayOut:
         send = b"".join(routes.take(r) for key, r in self._ours.items() if key not in kept)
         self._ours = {key: self._ours[key] for key in kept}
         self._kept = True
+        if theirs := len(self._places_of_theirs()):
+            why = os.strerror(self._why) if self._why else "it has no route to the gateway"
+            self._say("way-out-waits", _REFUSED.format(n=_count(theirs), why=why))
         return send
 
     def _lost_with(self, address: bytes, length: int) -> set[Key]:
@@ -321,25 +435,99 @@ class WayOut:
             self.since = now
             self.times += 1
             self._warned = False
-            self._again = 0
+            self._again = self._failures = self._why = 0
             self._ours = {}
+            self._lacking = {}
             self._held_before = self.held
-            self._restored = set(self._gone)  # not there before either
             self._say("way-out-begins", f"{self._family} routes gone, {len(keys)} put back")
         self._back, self._kept = now, False
         for key in keys:
-            self._ours[key] = self._known[key]
+            self._ours[key] = self._copies[key]
+        for name, r in self._restorable.items():
+            if name[0] in keys and name[0] not in self._gone:  # else it was not there before either
+                self._lacking[name] = r
+
+    @property
+    def _is_as_before(self) -> bool:
+        """Whether the VIPs neither came nor went in this use; else keepalived sets its routes, or takes them, itself."""
+        return self.held == self._held_before
+
+    @property
+    def _is_theirs_lacking(self) -> bool:
+        return self._is_as_before and bool(self._theirs())
+
+    def _theirs(self) -> list[Name]:
+        """keepalived's own routes that went with this use."""
+        return [n for n, r in self._lacking.items() if r.protocol == routes.KEEPALIVED]
+
+    def _places_of_theirs(self) -> set[Key]:
+        """Which of ours in place stand for a route of keepalived's that is not there."""
+        lacking = self._theirs() if self._is_as_before else ()
+        return {key for key, _ in lacking if key in self._ours}
 
     def _restore(self) -> bytes:
-        """keepalived's own among those in use, once each."""
-        if self.held != self._held_before:
+        """Set keepalived's own routes again, until a reading shows them."""
+        return self._send_back(self._theirs()) if self._is_as_before else b""
+
+    def _restore_added(self) -> bytes:
+        """Set what a script or an admin had added, where nobody else has set it in the meantime."""
+        if not (self.held and self._is_as_before):
             return b""
-        theirs = [
-            r for r in self._ours.values() if self._known[r.key].protocol == routes.KEEPALIVED
-        ]
-        lacking = [self._known[r.key] for r in theirs if r.key not in self._restored]
-        self._restored.update(r.key for r in lacking)
-        return b"".join(map(routes.restore, lacking))
+        found = (n for n, r in self._lacking.items() if r.protocol != routes.KEEPALIVED)
+        back = [n for n in found if n[0] in self._ours]
+        for key, _ in back:
+            self._gone.pop(key, None)
+        return self._send_back(back)
+
+    def _send_back(self, names: Iterable[Name]) -> bytes:
+        send = []
+        for name in names:
+            seq = next(_numbers)
+            self._sent[seq] = name
+            send.append(routes.restore(self._lacking[name], seq))
+        return b"".join(send)
+
+    def _note(self, there: dict[Name, Route], own: Collection[Key]) -> None:
+        """Note which routes only their owner sets again; `there`: those that were read."""
+        self._lacking = {n: r for n, r in self._lacking.items() if n not in there}
+        if self.since is None:
+            kept = self._known.keys() - own
+            there = {**{n: r for n, r in self._restorable.items() if n[0] in kept}, **there}
+        else:
+            there = {**self._restorable, **there}
+        self._restorable = dict(itertools.islice(there.items(), _ENOUGH))
+
+    def _put(self, keys: list[Key]) -> bytes:
+        """Put routes of ours where they are not."""
+        missing = [key for key in keys if key not in self._ours]
+        if not self._lost:
+            missing = [key for key in missing if key in self._refused or self._count_again()]
+        self._ours.update((key, self._copies[key]) for key in missing)
+        return b"".join(self._ready[key] for key in missing)
+
+    def _count_again(self) -> bool:
+        """Count a route of ours that somebody took; False where that happened too often."""
+        self._again += 1
+        if self._again == _AGAIN:
+            self._say("way-out-fought", "routes of the way out are deleted over and over")
+        return self._again <= _AGAIN
+
+    def _shift(self) -> bytes:
+        """Give the metrics of now to those of ours in place."""
+        old = [r for r in self._ours.values() if not self._is_right(r)]
+        moved = {r.key for r in old}
+        new = [key for key in self._ready if key in moved]
+        self._ours.update((key, self._copies[key]) for key in new)
+        send = [self._ready[key] for key in new] + [routes.take(r) for r in old]
+        return b"".join(send)
+
+    def _is_right(self, r: Route) -> bool:
+        """Tell whether a route of ours has the metric of now; the kernel may show the rest of it in other words."""
+        return r.key not in self._copies or r.metric == self._copies[r.key].metric
+
+    def _pause(self) -> float:
+        self._failures += 1
+        return min(_LONGEST, _PAUSE * 2.0 ** min(self._failures, 10))
 
     def _end(self, now: float, forget: bool = False) -> bytes:
         send = self._take_all()
@@ -351,6 +539,9 @@ class WayOut:
         if forget:
             self._forget(list(self._gone))
         self._gone = dict.fromkeys(self._gone, now)
+        if self._tries:
+            self._tries = {}
+            self._build()
         return send
 
     def _take_all(self) -> bytes:
@@ -373,11 +564,15 @@ class WayOut:
     def _take_over(self, ours: dict[Key, Route], now: float) -> None:
         """Routes that an earlier run left or knew are still needed where the address is still away."""
         self._first = False
-        known = {**(self._remembered if not self._addresses else {}), **ours}
+        remembered = self._remembered if not self._addresses else {}
         self._remembered = {}
+        known = ours | _best(remembered.values())
         if known:
             self._lost = not self._addresses
             self._known = known
+            self._restorable |= {
+                n: r for n, r in remembered.items() if routes.is_restored(r.protocol)
+            }
             self._build()
             self._begin(now, self._known)
 
@@ -385,9 +580,44 @@ class WayOut:
         for key in keys:
             self._gone.pop(key, None)
             self._known.pop(key, None)
+            self._keys.pop(self._numbers.pop(key, 0), None)
+        gone = frozenset(keys)
+        self._restorable = {n: r for n, r in self._restorable.items() if n[0] not in gone}
         self._build()
 
     def _build(self) -> None:
-        order = sorted(self._known.values(), key=lambda r: (bool(r.gateway), -r.key.length))
-        self._ready = {r.key: routes.put(r) for r in order}
-        self._all = b"".join(self._ready.values())
+        """Make the messages; those of routes that did not change are kept."""
+        known = sorted(self._known.values(), key=lambda r: (bool(r.gateway), -r.key.length))
+        copies = {r.key: routes.copy(r, self._metric(r)) for r in known}
+        ready = {}
+        for key, r in copies.items():
+            if key not in self._numbers:
+                self._numbers[key] = number = next(_numbers)
+                self._keys[number] = key
+            same = self._copies.get(key) == r
+            ready[key] = self._ready[key] if same else routes.put(r, self._numbers[key])
+        self._copies, self._ready = copies, ready
+        self._all = b"".join(ready.values())
+
+    def _metric(self, r: Route) -> int:
+        tries = self._tries.get(r.key, 0)
+        if not self.held:
+            return routes.METRIC + tries
+        if (
+            r.protocol == routes.PROTOCOL
+        ):  # an earlier run left it: nothing tells what it stands for
+            return r.metric
+        return routes.beside(r.metric, tries)
+
+
+def _best(found: Iterable[Route]) -> dict[Key, Route]:
+    """Return the route of each key that the kernel takes."""
+    best: dict[Key, Route] = {}
+    for r in found:
+        if r.key not in best or r.metric < best[r.key].metric:
+            best[r.key] = r
+    return best
+
+
+def _count(number: int) -> str:
+    return "1 route" if number == 1 else f"{number} routes"

@@ -48,8 +48,8 @@ def fast_backup_hears_its_master() -> None:
 @check(
     *edited(
         "wayout.py",
-        "kept = ours if r.protocol == routes.PROTOCOL else own",
-        "kept = own",
+        "r for r in found if r.protocol != routes.PROTOCOL",
+        "r for r in found",
     )
 )
 def killed_daemon_leaves_no_route() -> None:
@@ -60,6 +60,18 @@ def killed_daemon_leaves_no_route() -> None:
 @check(*edited("wayout.py", "if network in expected or length == 8 * len(address):", "if True:"))
 def later_change_by_hand_wins() -> None:
     judged(cells.admin)
+
+
+@check(*edited("wayout.py", "return routes.beside(r.metric, tries)", "return 60000"))
+def replies_stay_on_their_uplink() -> None:
+    """Another uplink has a default route with a larger metric than the one that is away."""
+    judged(cells.two_uplinks)
+
+
+@check(*edited("host.py", "if m.pid == own_port or r is None:", "if True:"))
+def rules_are_put_back() -> None:
+    """networkd takes the rule of routing-policy (up to 256), and at a restart that of a script."""
+    judged(cells.policy)
 
 
 @check(

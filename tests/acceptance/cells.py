@@ -14,9 +14,11 @@ from guest import run, say
 from pings import Pinger
 from testbed import (
     ADDRESS4,
+    ADDRESS6,
     LAN,
     LEASE,
     ROUTER4,
+    ROUTER6,
     UPLINK,
     VIP4,
     Pieces,
@@ -239,6 +241,125 @@ def admin(bed: Testbed, way_out: bool) -> dict[str, Any]:
     }
 
 
+FAR = "203.0.113.9"  # a client beyond the router
+SECOND, SECOND_LAN = "second0", "second"
+SECOND_YAML = Path("/etc/netplan/20-second.yaml")
+UPLINK_YAML = Path("/etc/netplan/10-uplink.yaml")
+TABLE = 101
+
+
+def _far_client() -> None:
+    """A client beyond the router: its replies need a default route through the uplink."""
+    run(f"ip -n {LAN} address replace {FAR}/32 dev lo")
+
+
+def _taken_by(address: str) -> str:
+    """The interface that a reply of the VIP to this address leaves by."""
+    words = run(f"ip -o route get {address} from {VIP4}", check=False).split()
+    return words[words.index("dev") + 1] if "dev" in words else ""
+
+
+def two_uplinks(bed: Testbed, way_out: bool) -> dict[str, Any]:
+    """A second uplink has a default route with a larger metric, into a network that drops the VIP's replies.
+
+    The first one loses its address for three seconds: the replies go on leaving by it.
+    """
+    bed.build("static")
+    run(f"""set -e
+        ip netns add {SECOND_LAN}
+        ip link add {SECOND} type veth peer name second1 netns {SECOND_LAN}
+        ip -n {SECOND_LAN} link set second1 up
+        ip -n {SECOND_LAN} address add 198.51.100.1/24 dev second1""")
+    yaml = f"""network: {{version: 2, ethernets: {{{SECOND}: {{addresses: [198.51.100.5/24],
+        routes: [{{to: 0.0.0.0/0, via: 198.51.100.1, metric: 200}}]}}}}}}\n"""
+    found: dict[str, str] = {}
+    try:
+        guest.write(SECOND_YAML, yaml, 0o600)
+        run("netplan apply")
+        guest.wait_for("both have a default", lambda: run("ip route show default").count("\n") == 2)
+        _far_client()
+        bed.host_up(Pieces(way_out=way_out))
+        bed.settle()
+        client = Pinger(LAN, f"-I {FAR} {VIP4}")
+        client.answered(5)
+        found["before"] = _taken_by(FAR)
+        run(f"ip -4 address flush dev {UPLINK} scope global")
+        time.sleep(0.5)
+        found["address away"], found["default routes"] = (
+            _taken_by(FAR),
+            run("ip route show default"),
+        )
+        time.sleep(2.5)
+        run(f"networkctl reconfigure {UPLINK}")
+        time.sleep(4)
+        found["address back"], found["ours at the end"] = _taken_by(FAR), _left_after(15)
+        lost = len(client.stop().lost())
+    finally:
+        SECOND_YAML.unlink(missing_ok=True)
+        run(f"ip link delete {SECOND}; ip netns delete {SECOND_LAN}", check=False)
+        bed.close()
+    ways = [found["before"], found["address away"], found["address back"]]
+    good = ways == [UPLINK] * 3 and lost <= 10 and not found["ours at the end"]
+    return {
+        "cell": f"two uplinks with a default each, {'all pieces' if way_out else 'no way out'}",
+        "seen": found,
+        "lost": lost,
+        "wrong": wrong_if(good != way_out, f"replies left by {', '.join(ways)}; {lost} pings lost"),
+    }
+
+
+def _rules() -> list[str]:
+    """The rules that lead to the table, without their priorities."""
+    lines = run(f"ip rule show table {TABLE}").splitlines()
+    return sorted(line.partition(":")[2].strip() for line in lines)
+
+
+def policy(bed: Testbed, way_out: bool) -> dict[str, Any]:
+    """Replies of the VIP have a table of their own, by netplan's routing-policy and by a rule of a script.
+
+    Up to systemd 256 networkd takes the first one at a reconfigure, and all releases the second one at a restart.
+    """
+    bed.build("static")
+    guest.write(
+        UPLINK_YAML,
+        f"""network: {{version: 2, ethernets: {{{UPLINK}: {{addresses: [{ADDRESS4}/24, '{ADDRESS6}/64'],
+        routes: [{{to: 0.0.0.0/0, via: {ROUTER4}, table: {TABLE}}}, {{to: '::/0', via: '{ROUTER6}'}}],
+        routing-policy: [{{from: {VIP4}, table: {TABLE}, priority: 300}}], accept-ra: false}}}}}}\n""",
+        0o600,
+    )
+    found: dict[str, Any] = {}
+    try:
+        run("netplan apply")
+        guest.wait_for("the rule is there", _rules)
+        _far_client()
+        bed.host_up(Pieces(way_out=way_out))
+        bed.settle()
+        run(f"ip rule add from {VIP4} to {FAR} lookup {TABLE} pref 500")
+        found["before"] = _rules()
+        client = Pinger(LAN, f"-I {FAR} {VIP4}")
+        client.answered(5)
+        for command in ("systemctl restart systemd-networkd", f"networkctl reconfigure {UPLINK}"):
+            run(command)
+            time.sleep(3)
+            found[command] = run(f"ip rule show table {TABLE}").splitlines()
+        lost = len(client.stop().lost())
+        time.sleep(15)  # what a script had set is restored when nobody else has
+        found["at the end"] = _rules()
+    finally:
+        run(f"ip rule delete pref 500 table {TABLE}", check=False)
+        bed.close()
+    kept = found["at the end"] == found["before"] and len(found["before"]) == 2
+    return {
+        "cell": f"a table for the VIP's replies, {'all pieces' if way_out else 'no way out'}",
+        "seen": found,
+        "lost": lost,
+        "wrong": wrong_if(
+            (kept and lost <= 10) != way_out,
+            f"rules at the end: {found['at the end']}; {lost} pings lost",
+        ),
+    }
+
+
 KILL = Path("/sys/fs/cgroup/system.slice/keepalived.service/cgroup.kill")
 
 
@@ -283,6 +404,10 @@ CELLS: tuple[tuple[Callable[[Testbed, bool], dict[str, Any]], bool], ...] = (
     (backup, True),
     (backup, False),
     (admin, True),
+    (two_uplinks, True),
+    (two_uplinks, False),
+    (policy, True),
+    (policy, False),
     (killed, True),
     (killed, False),
     (crashed, True),

@@ -136,7 +136,7 @@ def test_a_hold_is_a_local_route_that_the_kernels_own_wins_over() -> None:
             assert (m.type, routes.held(m.body)) == (kind, held)
             assert netlink.find(m.body[12:], 6) == (60000).to_bytes(4, "little")
     (put,) = netlink.messages(
-        routes.put(routes.Route(2, routes.Key(254, OWN, 32, 0), 0, 0, 0, 0, 2, b"", b"", b""))
+        routes.put(routes.Route(2, routes.Key(254, OWN, 32, 0), 0, 0, 0, 2, b"", b"", b""))
     )
     assert routes.held(put.body) is None
 

@@ -7,12 +7,23 @@ from typing import Any
 
 import pytest
 
-from keepalived_dummy import filter_losses, heal, interfaces, memory, netlink, routes, wire
+from keepalived_dummy import (
+    filter_losses,
+    heal,
+    interfaces,
+    managers,
+    memory,
+    netlink,
+    policy_rules,
+    routes,
+    wire,
+)
 from keepalived_dummy.events import KINDS, Event
 from keepalived_dummy.host import PREF, Edges, Host
 from keepalived_dummy.interfaces import IFF_NOARP, IFF_RUNNING, IFF_UP, Address
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
 from keepalived_dummy.plan import Dummy, Filter, PinnedSource, Plan
+from keepalived_dummy.policy_rules import Rule
 from keepalived_dummy.routes import Held, Route
 from keepalived_dummy.wayout import WayOut
 
@@ -667,7 +678,7 @@ def test_the_next_run_knows_what_this_one_did() -> None:
     world = pinned(address(UPLINK, OWN, 24))
     hear(world)
     way = world.host.ways[UPLINK, AF_INET]
-    made = Route(2, routes.Key(254, PEER, 32, 0), 0, 4, 0, 9, UPLINK, OWN, b"", b"")
+    made = Route(2, routes.Key(254, PEER, 32, 0), 4, 0, 9, UPLINK, OWN, b"", b"")
     way.snapshot([made], world.now)
     world.tell(address(UPLINK, OWN, 24, gone=True))
     hear(world)
@@ -706,3 +717,47 @@ def test_vrrp_may_run_on_another_interface_than_the_vips_are_reached_over() -> N
     hear(world)
     world.now += 1
     assert set_up(hear(world)) == [False]
+
+
+# What the kernel refuses, and rules
+
+DEFAULT = Route(
+    2, routes.Key(254, bytes(4), 0, 0), 16, 0, 100, UPLINK, b"", OWN, netlink.attribute(5, OWN)
+)
+
+
+def test_the_place_of_a_route_that_the_kernel_refused_is_read_again(world: World) -> None:
+    world.tell(address(DUMMY, VIP4, 32))
+    way = world.host.ways[UPLINK, AF_INET]
+    way.snapshot([DEFAULT], world.now)
+    (put,) = world.tell(address(UPLINK, OWN, 24, gone=True))
+    assert way.placed == 1
+    world.host.dirty.clear()
+    world.host.refused(put.seq, 101, world.now)
+    assert way.placed == 0
+    assert list(world.host.dirty) == [(UPLINK, AF_INET)]
+    assert world.now < world.host.dirty[UPLINK, AF_INET] < world.now + 0.1
+    world.host.dirty.clear()
+    world.host.refused(put.seq + 1000, 101, world.now)
+    assert world.host.dirty == {}
+
+
+@pytest.mark.parametrize("port", [1, 77])
+def test_a_rule_that_networkd_takes_is_put_back(
+    world: World, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(managers, "is_manager", lambda port: port == 1)
+    world.host.ways[UPLINK, AF_INET].snapshot([DEFAULT], world.now)
+    gone = Rule(AF_INET, 254, 300, 4, bytes((AF_INET, 0, 0, 0, 0, 0, 0, 1)) + bytes(4))
+    gone = gone._replace(selector=gone.selector + netlink.attribute(15, struct.pack("=I", 254)))
+    (asked,) = netlink.messages(policy_rules.put(gone))
+    world.sent.clear()
+    for kind in (policy_rules.RTM_DELRULE, policy_rules.RTM_NEWRULE):
+        world.host.rule(Message(kind, 0, 0, port, asked.body), 4, world.now)
+    ours = policy_rules.copy(gone)
+    wanted = (
+        [(policy_rules.RTM_NEWRULE, ours), (policy_rules.RTM_DELRULE, ours)] if port == 1 else []
+    )
+    assert [(m.type, policy_rules.rule(m.body)) for m in world.sent] == wanted
+    world.host.rule(Message(policy_rules.RTM_DELRULE, 0, 0, port, asked.body), port, world.now)
+    assert len(world.sent) == len(wanted), "what the daemon itself asked for"

@@ -172,6 +172,8 @@ class Router:
 
     def __init__(self, table: list[bytes]) -> None:
         self.table = table
+        self.breaks = False
+        self.asked = 0
         self.blocks: list[int] = []
 
     def send(self, request: bytes) -> None:
@@ -180,10 +182,26 @@ class Router:
         answer.append(struct.pack("=IHHIIi", 20, netlink.NLMSG_DONE, 2, seq, 0, 0))
         self.datagrams = [b"".join(answer[n : n + 500]) for n in range(0, len(answer), 500)]
         self.blocks.clear()
+        self.blocks_before = 0
+        self.asked += 1
+
+    def close(self) -> None:
+        pass
 
     def recv(self, _: int) -> bytes:
+        if self.breaks:
+            raise lost()
         self.blocks.append(sys.getallocatedblocks())
-        return self.datagrams[len(self.blocks) - 1]
+        return self.datagrams[self.blocks_before + len(self.blocks) - 1]
+
+
+def read_all(it: Survey, now: float) -> float:
+    """Let a reading go on to its end; return when that is."""
+    for _ in range(5_000):
+        if it.tick(now):
+            return now
+        now += 0.01
+    raise AssertionError("it does not end")
 
 
 def test_of_a_full_table_no_more_is_held_than_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,16 +213,16 @@ def test_of_a_full_table_no_more_is_held_than_is_kept(monkeypatch: pytest.Monkey
     host = Host(IDLE)
     host.ways[2, 2], whole = WayOut("ens3", 2), WayOut("ens3", 2)
     host.dirty[2, 2] = 0.0
-    it = Survey(host, lambda _: None)
-    it.tick(1.0)
+    read_all(Survey(host, lambda _: None), 1.0)
     whole.snapshot([r for body in table if (r := routes.route(body, 2))], 1.0)
     own = bytes([10, 0, 0, 5])
     put_back = []
     for way in (host.ways[2, 2], whole):
         way.address_added(own, 16, 1.0)
-        put_back.append(way.address_removed(own, 16, 2.0))
+        sent = netlink.messages(way.address_removed(own, 16, 2.0))
+        put_back.append([m.body for m in sent])
     assert put_back[0] == put_back[1]
-    assert len(list(netlink.messages(put_back[0]))) == LIMIT
+    assert len(put_back[0]) == LIMIT
     assert max(sock.blocks) - sock.blocks[0] < len(table)  # each route takes several
 
 
@@ -221,34 +239,112 @@ def test_who_looks_at_a_full_table_holds_no_more_either(monkeypatch: pytest.Monk
     )
 
 
-def test_routes_that_could_not_be_read_are_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the way out would forget them three seconds later, and have nothing to put back."""
-    body = struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 2, 253, 1, 0)
-    body += netlink.attribute(1, bytes([192, 0, 2, 0])) + netlink.attribute(4, struct.pack("=i", 2))
-    answers: list[list[Message] | OSError] = [[Message(24, 0, 0, 0, body)], lost()]
+NET = struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 2, 253, 1, 0)
+NET += netlink.attribute(1, bytes([192, 0, 2, 0])) + netlink.attribute(4, struct.pack("=i", 2))
 
-    def dump(*_: object) -> list[Message]:
-        answer = answers.pop(0)
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
 
+def small_host(monkeypatch: pytest.MonkeyPatch, sock: object) -> tuple[Host, Survey]:
+    """A host with ens3, whose routes are read through `sock`."""
+    monkeypatch.setattr(kernel, "open_dump_socket", lambda: sock)
     host = Host(IDLE)
     host.load(Plan((Dummy("keepalived0", 0, b"", True, True, ("ens3",), "a"),)), 1.0)
     host.stale = True
     link, address = (Message(kind, 0, 0, 0, data) for kind, data in ANSWERS.values())
     host.picture([link], [address], 1.0)
-    way, host.dirty = host.ways[2, 2], {(2, 2): 1.0}
-    monkeypatch.setattr(kernel, "dump", dump)
-    it = Survey(host, lambda _: None)
+    host.dirty = {(2, 2): 1.0}
+    return host, Survey(host, lambda _: None)
+
+
+def test_routes_that_could_not_be_read_are_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the way out would forget them three seconds later, and have nothing to put back."""
+    sock = Router([NET])
+    host, it = small_host(monkeypatch, sock)
+    way = host.ways[2, 2]
     now = time.monotonic() + 100
     it.tick(now)
     assert way.known == 1
     host.dirty[2, 2] = now + 100
+    sock.breaks = True
     it.tick(now + 100)
     way.tick(now + 200)
     assert way.known == 1
     assert host.dirty == {(2, 2): now + 101}
+
+
+def test_the_loop_has_its_turn_in_the_middle_of_a_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of 300,000 routes takes two seconds."""
+    sock = Router([route(n) for n in range(40_000)])
+    host, it = small_host(monkeypatch, sock)
+    turns, now = 0, 1.0
+    while not it.tick(now):
+        assert len(sock.blocks) <= 4, "datagrams in one turn"
+        sock.blocks_before += len(sock.blocks)
+        sock.blocks.clear()
+        due = it.deadline()
+        assert due is not None
+        assert now < due < now + 1, "it goes on soon, and not at once: it is a realtime process"
+        turns, now = turns + 1, due
+    assert turns >= 20
+    assert host.dirty == {}
+
+
+def test_what_was_read_while_the_address_went_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of it is from before: the way out would take its own routes for missing, or away."""
+    sock = Router([route(n) for n in range(40_000)])
+    host, it = small_host(monkeypatch, sock)
+    it.tick(1.0)
+    way = host.ways[2, 2]
+    way.address_removed(bytes([192, 0, 2, 5]), 24, 1.0)
+    assert (sock.asked, way.known) == (1, 0)
+    read_all(it, 1.0)
+    assert sock.asked == 2
+
+
+def test_one_place_rests_while_another_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest after a big table kept the small one of another uplink, or of IPv6, from being read."""
+    sock = Router([route(n) for n in range(40_000)])
+    host, it = small_host(monkeypatch, sock)
+    host.ways[3, 2] = WayOut("ens4", 2)
+    now = read_all(it, 1.0)
+    sock.table = [NET]
+    host.dirty = {(2, 2): now, (3, 2): now}
+    assert it.tick(now + 0.01)
+    assert host.dirty == {(2, 2): now}
+    due = it.deadline()
+    assert due is not None
+    assert due > now + 0.1
+
+
+def test_a_small_table_does_not_wait_for_a_big_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    big, small = Router([route(n) for n in range(40_000)]), Router([NET])
+    host, it = small_host(monkeypatch, big)
+    it.tick(1.0)
+    monkeypatch.setattr(kernel, "open_dump_socket", lambda: small)
+    host.ways[3, 2] = WayOut("ens4", 2)
+    host.dirty[3, 2] = 1.0
+    read_all(it, 1.0)
+    assert len(big.blocks) < 10, "of 81 datagrams"
+
+
+def test_what_was_not_read_yet_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its routes are back, and the big table has not been read since: it ended all, and forgot them."""
+    sock = Router([NET])
+    host, it = small_host(monkeypatch, sock)
+    way = host.ways[2, 2]
+    way.vips(True, 1.0)
+    it.tick(2.0)
+    own = bytes([192, 0, 2, 5])
+    way.address_removed(own, 24, 2.0)
+    way.address_added(own, 24, 3.0)
+    host.dirty = {(2, 2): 9.0}
+    it.mark()
+    assert way.deadline() is None
+    way.tick(100.0)
+    assert (way.known, way.placed, way.since) == (1, 1, 2.0)
+    read_all(it, 100.0)
+    assert (way.known, way.placed, way.since) == (1, 0, None)
 
 
 ALWAYS = 1 << 30

@@ -51,7 +51,7 @@ def route(index: int, text: str, gateway: str = "", ours: bool = False) -> Route
     key = Key(254, network.network_address.packed, network.prefixlen, 0)
     hop = ipaddress.ip_address(gateway).packed if gateway else b""
     protocol, metric = (routes.PROTOCOL, routes.METRIC) if ours else (16, 100)
-    return Route(family, key, 0, protocol, 0, metric, index, b"", hop, b"")
+    return Route(family, key, protocol, 0, metric, index, b"", hop, b"")
 
 
 def way(uplink: str = "ens3", **values: Any) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from types import TracebackType
 
 import pytest
 
-from keepalived_dummy import apply, kernel, links, netlink, routes, tc
+from keepalived_dummy import apply, kernel, links, netlink, policy_rules, routes, tc
 from keepalived_dummy.interfaces import Address, Link
 from keepalived_dummy.netlink import AF_INET, AF_INET6, Message
+from keepalived_dummy.policy_rules import Rule
 from keepalived_dummy.routes import Held, Key, Route
 
 UPLINK = Link(3, 0x43, "ens3", "", b"", 1500, 1, "", 1)
@@ -21,10 +22,17 @@ VIP = Address(AF_INET, 7, 32, socket.inet_aton("192.0.2.10"), 0, 0)
 
 def route(family: int, length: int) -> Route:
     key = Key(254, bytes(4 if family == AF_INET else 16), length, 0)
-    return Route(family, key, 0, routes.PROTOCOL, 0, routes.METRIC, 3, b"", b"", b"")
+    return Route(family, key, routes.PROTOCOL, 0, routes.METRIC, 3, b"", b"", b"")
 
 
 HELD: list[Held] = []
+RULES: list[Rule] = []
+
+
+def answer(r: Rule) -> list[Message]:
+    return list(netlink.messages(policy_rules.put(r)))
+
+
 OURS = [route(AF_INET, 24), route(AF_INET, 16), route(AF_INET6, 64)]
 
 
@@ -52,6 +60,8 @@ class Kernel:
         if request == routes.dump_held():
             return [m for held in HELD for m in netlink.messages(routes.hold(held))]
         (asked,) = netlink.messages(request)
+        if asked.type == policy_rules.RTM_GETRULE:
+            return [m for r in RULES if r.family == asked.body[0] for m in answer(r)]
         family = asked.body[0]
         assert request == routes.dump_routes(family, 0)
         if family == AF_INET6 and not any(r.family == AF_INET6 for r in OURS):
@@ -125,3 +135,18 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     result, sent = removed(monkeypatch, tmp_path, ())
     assert sent == [routes.take(r) for r in OURS]
     assert result.changed == ["ens3: IPv4 routes of the way out removed"]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_rules_of_the_way_out_go_unless_a_vip_needs_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, held: bool
+) -> None:
+    selector = bytes((AF_INET, 0, 0, 0, 0, 0, 0, 1)) + bytes(4)
+    ours, others = Rule(AF_INET, 101, 301, 75, selector), Rule(AF_INET, 101, 300, 4, selector)
+    monkeypatch.setattr(f"{__name__}.RULES", [ours, others])
+    monkeypatch.setattr(f"{__name__}.OURS", [OURS[0]])
+    result, sent = removed(monkeypatch, tmp_path, (VIP,) if held else ())
+    assert (policy_rules.take(ours) in sent) == (not held)
+    assert policy_rules.take(others) not in sent
+    said = result.notes if held else result.changed
+    assert any("IPv4 rule 301 of the way out" in line for line in said)

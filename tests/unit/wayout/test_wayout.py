@@ -27,7 +27,7 @@ def route(text: str, protocol: int = 4, metric: int = 100, table: int = 254) -> 
     key = Key(table, socket.inet_pton(family, network), int(length), 0)
     extra = netlink.attribute(5, via) if via else b""
     scope = 0 if via else 253
-    return Route(family, key, 0, protocol, scope, metric, IFINDEX, b"", via, extra)
+    return Route(family, key, protocol, scope, metric, IFINDEX, b"", via, extra)
 
 
 NET, DEFAULT, STATIC = map(
@@ -44,13 +44,18 @@ class Uplink:
     way: WayOut = field(default_factory=lambda: WayOut("ens3", AF_INET))
     table: list[Route] = field(default_factory=list)
     now: float = 100.0
+    refuses: dict[tuple[Key, int], int] = field(default_factory=dict)  # key and metric: errno
+    pauses: list[float] = field(default_factory=list)
 
     def do(self, data: bytes) -> None:
         for message in netlink.messages(data):
             r = routes.route(message.body, IFINDEX)
             assert r is not None
             same = [o for o in self.table if (o.key, o.metric) == (r.key, r.metric)]
-            if message.type == routes.RTM_NEWROUTE and not same:
+            if message.type == routes.RTM_NEWROUTE and (r.key, r.metric) in self.refuses:
+                pause = self.way.refused(message.seq, self.refuses[r.key, r.metric])
+                self.pauses += [] if pause is None else [pause]
+            elif message.type == routes.RTM_NEWROUTE and not same:
                 self.table.append(r)
             elif message.type == routes.RTM_DELROUTE:
                 self.table = [o for o in self.table if o not in same or o.protocol != 75]
@@ -204,9 +209,17 @@ def test_a_new_static_address_is_there_before_that_of_dhcp(uplink: Uplink) -> No
     assert uplink.ours() == set()
 
 
+def as_read(r: Route) -> Route:
+    """The route as a dump has it."""
+    (message,) = netlink.messages(routes.restore(r))
+    found = routes.route(message.body, IFINDEX)
+    assert found is not None
+    return found
+
+
 def keepalived_s(uplink: Uplink) -> Route:
     """A route of keepalived's, there as well."""
-    r = route("203.0.113.64/26 via 192.0.2.1", protocol=routes.KEEPALIVED, metric=0)
+    r = as_read(route("203.0.113.64/26 via 192.0.2.1", protocol=routes.KEEPALIVED, metric=0))
     uplink.table.append(r)
     uplink.read()
     return r
@@ -227,6 +240,221 @@ def test_a_route_of_keepalived_is_restored_as_it_was(uplink: Uplink, held: bool)
     uplink.read()
     assert (uplink.ours(), uplink.way.since) == (set(), None)
     assert sorted(uplink.table) == sorted([*OWN, theirs])
+
+
+ENETUNREACH, EEXIST = 101, 17
+
+
+def lose_theirs(uplink: Uplink) -> Route:
+    """A route of keepalived's that goes with the address; the kernel does not take it back."""
+    theirs = keepalived_s(uplink)
+    uplink.refuses[theirs.key, theirs.metric] = ENETUNREACH
+    uplink.lose()
+    uplink.gain()
+    uplink.table += OWN
+    uplink.read()
+    return theirs
+
+
+def test_ours_stay_until_keepalived_s_own_route_is_there(uplink: Uplink) -> None:
+    """The kernel refused it, and ours went ten seconds later all the same: it was lost for good."""
+    theirs = lose_theirs(uplink)
+    assert uplink.pauses, "it is tried again"
+    assert (uplink.ours(), theirs in uplink.table) == ({theirs.key}, False)
+    uplink.wait(GRACE + 100)
+    uplink.read()
+    assert uplink.ours() == {theirs.key}
+    assert [e.text for e in uplink.way.log if e.kind == "way-out-waits"] == [
+        "ens3: keepalived's own routes are still away (Network is unreachable); 1 route of the way out stay"
+        " in their place"
+    ]
+    uplink.refuses.clear()
+    uplink.read()
+    uplink.read()
+    assert theirs in uplink.table
+    assert (uplink.ours(), uplink.way.since) == (set(), None)
+
+
+def test_ours_do_not_stay_for_keepalived_s_route_where_the_vips_went(uplink: Uplink) -> None:
+    lose_theirs(uplink)
+    uplink.do(uplink.way.vips(False, uplink.now))
+    uplink.wait(GRACE + 1)
+    uplink.read()
+    assert (uplink.ours(), uplink.way.since) == (set(), None)
+
+
+def test_both_of_two_metrics_are_restored(uplink: Uplink) -> None:
+    first = keepalived_s(uplink)
+    second = as_read(first._replace(metric=20, whole=b""))
+    uplink.table.append(second)
+    uplink.read()
+    uplink.lose()
+    uplink.gain()
+    uplink.table += OWN
+    uplink.read()
+    assert {first, second} <= set(uplink.table)
+    uplink.read()
+    assert (uplink.ours(), uplink.way.since) == (set(), None)
+    assert set(uplink.way.routes) == {*OWN, first, second}
+
+
+def script_s(uplink: Uplink) -> Route:
+    """A route that a notify_master script has added."""
+    r = as_read(route("203.0.113.128/25 via 192.0.2.1", protocol=routes.BOOT, metric=0))
+    uplink.table.append(r)
+    uplink.read()
+    return r
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["flushed", "taken by networkd"])
+def test_a_route_of_a_script_is_restored_when_nobody_else_does(uplink: Uplink, taken: bool) -> None:
+    """Nothing changes for keepalived, so it does not run its script again."""
+    theirs = script_s(uplink)
+    if taken:
+        uplink.table.remove(theirs)
+        uplink.do(uplink.way.taken(theirs, uplink.now))
+    else:
+        uplink.lose()
+        uplink.gain()
+        uplink.table += OWN
+    uplink.read()
+    assert uplink.ours() == {theirs.key}
+    assert theirs not in uplink.table, "who sets it may do so first"
+    uplink.wait((BRIDGE if taken else GRACE) + 0.1)
+    uplink.read()
+    assert theirs in uplink.table
+    assert (uplink.ours(), uplink.way.since) == (set(), None)
+
+
+@pytest.mark.parametrize("gone", ["no VIP", "VIP went", "deleted before", "set by another"])
+def test_a_route_of_a_script_is_not_restored(uplink: Uplink, gone: str) -> None:
+    if gone == "no VIP":
+        uplink.do(uplink.way.vips(False, uplink.now))
+    theirs = script_s(uplink)
+    if gone == "deleted before":
+        uplink.table.remove(theirs)
+        uplink.read()
+    uplink.lose()
+    if gone == "VIP went":
+        uplink.do(uplink.way.vips(False, uplink.now))
+    uplink.gain()
+    uplink.table += OWN
+    if gone == "set by another":
+        uplink.table.append(theirs._replace(metric=5, whole=b""))
+    uplink.read()
+    uplink.wait(GRACE + 1)
+    uplink.read()
+    assert theirs not in uplink.table
+
+
+# The metric, and what the kernel refuses
+
+
+def test_ours_come_right_after_the_uplinks_own(uplink: Uplink) -> None:
+    """Another uplink's default had a metric between its own and 60000, and took all replies of the VIP."""
+    connected = NET._replace(metric=0)
+    uplink.table = [connected, DEFAULT, STATIC._replace(metric=1024)]
+    uplink.read()
+    uplink.lose()
+    assert [(r.key, r.metric) for r in uplink.table] == [
+        (NET.key, 1),
+        (STATIC.key, 1025),
+        (DEFAULT.key, 101),
+    ]
+
+
+def test_without_a_vip_any_other_route_wins(uplink: Uplink) -> None:
+    """The replies that need them are none, and the host's own packets have another uplink."""
+    uplink.do(uplink.way.vips(False, uplink.now))
+    uplink.lose()
+    assert [r.metric for r in uplink.table] == [60000] * 3
+    uplink.do(uplink.way.vips(True, uplink.now))
+    assert [r.metric for r in uplink.table] == [101] * 3
+    uplink.do(uplink.way.vips(False, uplink.now))
+    assert [r.metric for r in uplink.table] == [60000] * 3
+    uplink.wait(UNHELD + 1)
+    assert uplink.table == []
+
+
+def test_what_the_kernel_refused_is_not_counted_and_sent_again(uplink: Uplink) -> None:
+    uplink.refuses[DEFAULT.key, 101] = ENETUNREACH
+    uplink.lose()
+    assert (uplink.way.placed, len(uplink.pauses)) == (2, 1)
+    for _ in range(12):
+        uplink.read()
+    assert uplink.pauses == sorted(uplink.pauses)
+    assert uplink.pauses[-1] == 1.0, "seconds at the most"
+    uplink.refuses.clear()
+    uplink.read()
+    assert (uplink.way.placed, uplink.ours()) == (3, KEYS)
+
+
+@pytest.mark.parametrize("family", [AF_INET, AF_INET6])
+def test_another_route_has_the_metric(family: int) -> None:
+    """The kernel has ours before that route in IPv4. In IPv6 it would make one multipath route of both."""
+    it = Uplink(WayOut("ens3", family))
+    default = route("default via 192.0.2.1" if family == AF_INET else "default via fe80::1")
+    it.gain()
+    it.table = [default]
+    it.read()
+    it.way.vips(True, it.now)
+    it.refuses[default.key, 101] = EEXIST
+    it.lose()
+    it.read()
+    if family == AF_INET:
+        assert (it.way.placed, it.pauses) == (1, [])
+        return
+    assert [(r.key, r.metric) for r in it.table] == [(default.key, 99)]
+    assert it.way.placed == 1
+    it.gain()
+    it.table.append(default)
+    it.read()
+    assert it.table == [default]
+
+
+def test_ours_of_another_uplink_has_the_metric() -> None:
+    """Two IPv6 defaults of one metric, both away: neither is to win over the other's own when that is back."""
+    default = route("default via fe80::1", metric=1024)
+    first, second = (Uplink(WayOut(name, AF_INET6)) for name in ("ens3", "ens4"))
+    for it in (first, second):
+        it.gain()
+        it.table = [default]
+        it.read()
+        it.way.vips(True, it.now)
+    first.lose()
+    (put,) = netlink.messages(second.way.address_removed(ADDRESS, 24, second.now))
+    assert second.way.refused(put.seq, EEXIST, (first.way, second.way)) is not None
+    second.table = []
+    second.read()
+    assert [r.metric for r in second.table] == [1026]
+
+
+def test_ours_stay_where_the_kernel_shows_them_in_other_words(uplink: Uplink) -> None:
+    """Of some metrics it shows other ones than it was given. Put again and then taken they were gone."""
+    uplink.lose()
+    uplink.table = [
+        r._replace(extra=r.extra + netlink.attribute(8, bytes(8))) for r in uplink.table
+    ]
+    uplink.read()
+    assert uplink.ours() == KEYS
+
+
+def test_of_two_of_ours_one_stays(uplink: Uplink) -> None:
+    """A put was answered with EEXIST though it was there, or an earlier version left one."""
+    uplink.lose()
+    left = next(r for r in uplink.table if r.key == DEFAULT.key)._replace(metric=60000)
+    uplink.table.insert(0, left)
+    uplink.read()
+    assert sorted(r.metric for r in uplink.table) == [101] * 3
+
+
+def test_a_route_that_replaced_ours_and_is_gone(uplink: Uplink) -> None:
+    """`ip route replace` through another uplink takes ours where both have one metric."""
+    uplink.lose()
+    uplink.gain()
+    uplink.table = [r for r in uplink.table if r.key != DEFAULT.key]
+    uplink.read()
+    assert uplink.ours() == KEYS
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -485,7 +713,7 @@ def test_connected_routes_come_first(uplink: Uplink) -> None:
     sent = list(netlink.messages(uplink.way.address_removed(ADDRESS, 24, 0)))
     found = [routes.route(m.body, IFINDEX) for m in sent]
     assert [r.key for r in found if r] == [NET.key, STATIC.key, DEFAULT.key]
-    assert {(r.protocol, r.metric) for r in found if r} == {(75, 60000)}
+    assert {(r.protocol, r.metric) for r in found if r} == {(75, 101)}
 
 
 ACTIONS = st.lists(
