@@ -128,7 +128,7 @@ class Scene:
 
     def address(self, there: bool) -> None:
         """Give the uplink its own address, or take it."""
-        run(f"ip address {'add' if there else 'del'} {ADDRESS4}/24 dev {UPLINK}")
+        run(f"ip address {'replace' if there else 'del'} {ADDRESS4}/24 dev {UPLINK}")
 
 
 @contextlib.contextmanager
@@ -267,7 +267,7 @@ def both(bed: Testbed, kind: Kind) -> Scene:
                 ("restarted", "systemctl restart keepalived", 12),
                 ("uplink down", f"ip link set {UPLINK} down", 1),
                 ("uplink up", f"ip link set {UPLINK} up", 14),
-                ("address", f"ip address add {ADDRESS4}/24 dev {UPLINK}", 6),
+                ("address", f"ip address replace {ADDRESS4}/24 dev {UPLINK}", 6),
             ):
                 run(command)
                 time.sleep(seconds)
