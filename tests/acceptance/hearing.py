@@ -29,7 +29,6 @@ from guest import run, say, wait_for, write
 from holders import Holders, answering
 from testbed import (
     ADDRESS4,
-    CABLE,
     CLIENT4,
     KEEPALIVED,
     LAN,
@@ -309,17 +308,17 @@ def lease(bed: Testbed, kind: Kind) -> Scene:
     return it
 
 
-def cable(bed: Testbed, kind: Kind) -> Scene:
-    """The cable is out for five seconds, and the DHCP server does not answer when it is in again."""
+def down(bed: Testbed, kind: Kind) -> Scene:
+    """The uplink is down for five seconds, and the DHCP server does not answer when it is up again."""
     with scene(bed, kind, 100, 150, "dhcp") as it:
         it.bed.dhcp_down()
-        run(f"ip -n {LAN} link set {CABLE} down")
+        run(f"ip link set {UPLINK} down")
         wait_for("networkd takes the address", lambda: ADDRESS4 not in _addresses(), 30, 0.2)
         time.sleep(5)
-        run(f"ip -n {LAN} link set {CABLE} up")
+        run(f"ip link set {UPLINK} up")
         time.sleep(12)
-        it.expect("in again, no address", PEER)
-        it.was_no_master("in again, no address")
+        it.expect("up again, no address", PEER)
+        it.was_no_master("up again, no address")
         it.bed.dhcp_up()
         wait_for("an address", lambda: ADDRESS4 in _addresses(), 90, 0.2)
         it.is_back("address")
@@ -341,7 +340,7 @@ CELLS: tuple[tuple[Cell, tuple[Kind, ...]], ...] = (
     (killed, (UNICAST, MULTICAST)),
     (both, (UNICAST, MULTICAST)),
     (lease, (UNICAST, MULTICAST)),
-    (cable, (UNICAST, MULTICAST)),
+    (down, (UNICAST, MULTICAST)),
 )
 # What the fault was measured with: each of these has to fail without the piece.
 CONTROLS: tuple[tuple[Cell, Kind], ...] = (
