@@ -83,10 +83,6 @@ class Hearing:
         found = (one.address for one in self.sources if one.uplink == uplink)
         return frozenset(a for a in found if len(a) == size)
 
-    def concerns(self, uplink: str) -> bool:
-        """Tell whether a source is pinned on this uplink."""
-        return any(one.uplink == uplink for one in self.sources)
-
     def sync(self, uplinks: Mapping[str, Uplink], now: float) -> bytes:
         """Return what makes the kernel hold the sources that are to be held, and no other."""
         self._note(uplinks, now)
